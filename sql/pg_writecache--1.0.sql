@@ -1,0 +1,159 @@
+/* pg_writecache 1.0 */
+
+\echo Use "CREATE EXTENSION pg_writecache" to load this file. \quit
+
+CREATE SCHEMA writecache;
+COMMENT ON SCHEMA writecache IS 'pg_writecache: write-back buffering and row caching behind plain SQL';
+
+-- ------------------------------------------------------------------------------------------------------------------
+-- What is attached
+-- ------------------------------------------------------------------------------------------------------------------
+
+CREATE TYPE writecache.mode AS ENUM ('write_back', 'write_around', 'write_through', 'cache_aside');
+COMMENT ON TYPE writecache.mode IS 'the caching pattern that a table is attached to';
+
+CREATE SEQUENCE writecache.attachment_seq AS integer;
+COMMENT ON SEQUENCE writecache.attachment_seq IS
+  'numbers attachments; a number is never used for two attachments of one database';
+
+CREATE TABLE writecache.attached (
+  relation        regclass PRIMARY KEY,
+  attachment      integer NOT NULL UNIQUE DEFAULT nextval('writecache.attachment_seq'),
+  mode            writecache.mode NOT NULL,
+  flush_interval  interval CHECK (flush_interval >= interval '1 ms' AND flush_interval <= interval '1 day'),
+  flush_rows      bigint CHECK (flush_rows > 0),
+  flush_bytes     bigint CHECK (flush_bytes > 0),
+  when_full       text NOT NULL DEFAULT 'wait' CHECK (when_full IN ('wait', 'write_through', 'error')),
+  read_pending    boolean NOT NULL DEFAULT true,
+  allow_triggers  boolean NOT NULL DEFAULT false
+);
+COMMENT ON TABLE writecache.attached IS
+  'attached tables and their options; change it with writecache.attach, alter and detach only';
+COMMENT ON COLUMN writecache.attached.relation IS 'the attached table';
+COMMENT ON COLUMN writecache.attached.attachment IS 'names this attachment in the buffer file';
+COMMENT ON COLUMN writecache.attached.mode IS 'the caching pattern';
+COMMENT ON COLUMN writecache.attached.flush_interval IS 'flush when the oldest row is this old; null: the setting writecache.flush_interval';
+COMMENT ON COLUMN writecache.attached.flush_rows IS 'flush when this many rows are pending; null: the setting writecache.flush_rows';
+COMMENT ON COLUMN writecache.attached.flush_bytes IS 'flush when this many bytes are pending; null: the setting writecache.flush_bytes';
+COMMENT ON COLUMN writecache.attached.when_full IS 'what a commit does when the buffer is full: wait, write_through or error';
+COMMENT ON COLUMN writecache.attached.read_pending IS 'whether queries see buffered rows';
+COMMENT ON COLUMN writecache.attached.allow_triggers IS 'row triggers run at flush, as the owner of the table';
+
+SELECT pg_catalog.pg_extension_config_dump('writecache.attached', '');
+SELECT pg_catalog.pg_extension_config_dump('writecache.attachment_seq', '');
+
+CREATE TABLE writecache.watermark (
+  attachment   integer PRIMARY KEY,
+  incarnation  bigint NOT NULL,
+  seq          bigint NOT NULL
+) WITH (fillfactor = 10);
+COMMENT ON TABLE writecache.watermark IS
+  'per attachment, how far its rows are stored; updated in the transaction that stores them, the second witness after a crash';
+COMMENT ON COLUMN writecache.watermark.attachment IS 'see writecache.attached';
+COMMENT ON COLUMN writecache.watermark.incarnation IS 'the buffer file that the position belongs to';
+COMMENT ON COLUMN writecache.watermark.seq IS 'every record up to this sequence number is in the table';
+
+CREATE FUNCTION writecache.attached_changed() RETURNS trigger
+  LANGUAGE c AS 'MODULE_PATHNAME', 'pgwc_attached_changed';
+COMMENT ON FUNCTION writecache.attached_changed() IS
+  'makes every session look again at a table whose row in writecache.attached changed (a restored dump, for example)';
+CREATE TRIGGER attached_changed AFTER INSERT OR UPDATE OR DELETE ON writecache.attached
+  FOR EACH ROW EXECUTE FUNCTION writecache.attached_changed();
+COMMENT ON TRIGGER attached_changed ON writecache.attached IS 'invalidates plans and caches of the table concerned';
+
+CREATE FUNCTION writecache.attach(
+  relation regclass, mode writecache.mode,
+  flush_interval interval DEFAULT NULL, flush_rows bigint DEFAULT NULL, flush_bytes bigint DEFAULT NULL,
+  when_full text DEFAULT NULL, read_pending boolean DEFAULT NULL, allow_triggers boolean DEFAULT NULL)
+RETURNS void LANGUAGE c AS 'MODULE_PATHNAME', 'pgwc_attach';
+COMMENT ON FUNCTION writecache.attach(regclass, writecache.mode, interval, bigint, bigint, text, boolean, boolean) IS
+  'attaches a table to a caching pattern; for its owner. Transactional. Locks the table against writers.';
+
+CREATE FUNCTION writecache.alter(
+  relation regclass,
+  flush_interval interval DEFAULT NULL, flush_rows bigint DEFAULT NULL, flush_bytes bigint DEFAULT NULL,
+  when_full text DEFAULT NULL, read_pending boolean DEFAULT NULL, allow_triggers boolean DEFAULT NULL)
+RETURNS void LANGUAGE c AS 'MODULE_PATHNAME', 'pgwc_alter';
+COMMENT ON FUNCTION writecache.alter(regclass, interval, bigint, bigint, text, boolean, boolean) IS
+  'changes the options given; null leaves an option as it is. For the owner of the table. Resumes a paused table.';
+
+CREATE FUNCTION writecache.detach(relation regclass)
+RETURNS void LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'pgwc_detach';
+COMMENT ON FUNCTION writecache.detach(regclass) IS
+  'stores what is pending and makes the table an ordinary one again, in this transaction; for its owner';
+
+-- ------------------------------------------------------------------------------------------------------------------
+-- Writing
+-- ------------------------------------------------------------------------------------------------------------------
+
+CREATE FUNCTION writecache.insert(rows anyelement)
+RETURNS bigint LANGUAGE c AS 'MODULE_PATHNAME', 'pgwc_insert_row';
+COMMENT ON FUNCTION writecache.insert(anyelement) IS
+  'inserts a row, or every element of an array of rows, into the attached table whose row type it is; returns the number of rows';
+
+CREATE FUNCTION writecache.insert(relation regclass, rows jsonb)
+RETURNS bigint LANGUAGE c AS 'MODULE_PATHNAME', 'pgwc_insert_jsonb';
+COMMENT ON FUNCTION writecache.insert(regclass, jsonb) IS
+  'inserts a JSON object, or every object of an array, into an attached table; absent keys take the column default; returns the number of rows';
+
+-- ------------------------------------------------------------------------------------------------------------------
+-- Flushing and waiting
+-- ------------------------------------------------------------------------------------------------------------------
+
+CREATE FUNCTION writecache.flush(relation regclass DEFAULT NULL)
+RETURNS bigint LANGUAGE c AS 'MODULE_PATHNAME', 'pgwc_flush';
+COMMENT ON FUNCTION writecache.flush(regclass) IS
+  'returns once everything acknowledged before the call is stored, for one table or all of this database; returns the rows stored meanwhile';
+
+CREATE FUNCTION writecache.position()
+RETURNS bigint LANGUAGE c AS 'MODULE_PATHNAME', 'pgwc_position';
+COMMENT ON FUNCTION writecache.position() IS
+  'returns a token for everything acknowledged so far, to hand to writecache.wait in this or another session';
+
+CREATE FUNCTION writecache.wait(token bigint, timeout interval DEFAULT NULL)
+RETURNS boolean LANGUAGE c AS 'MODULE_PATHNAME', 'pgwc_wait';
+COMMENT ON FUNCTION writecache.wait(bigint, interval) IS
+  'waits until everything acknowledged before the token was taken is stored; false if the timeout passed first';
+
+-- ------------------------------------------------------------------------------------------------------------------
+-- Looking
+-- ------------------------------------------------------------------------------------------------------------------
+
+CREATE FUNCTION writecache.buffer_queues(
+  OUT attachment integer, OUT rows_pending bigint, OUT bytes_pending bigint, OUT oldest_pending interval,
+  OUT rows_captured bigint, OUT bytes_captured bigint, OUT rows_flushed bigint, OUT batches bigint,
+  OUT blocks integer, OUT state text,
+  OUT last_flush timestamptz, OUT last_error text, OUT last_error_at timestamptz)
+RETURNS SETOF record LANGUAGE c AS 'MODULE_PATHNAME', 'pgwc_buffer_queues';
+COMMENT ON FUNCTION writecache.buffer_queues() IS
+  'one row per queue of this database in the write buffer; counters since the server started';
+
+CREATE FUNCTION writecache.buffer_status(
+  OUT buffer_bytes bigint, OUT free_bytes bigint, OUT block_bytes integer, OUT path text, OUT last_sync timestamptz)
+RETURNS record LANGUAGE c AS 'MODULE_PATHNAME', 'pgwc_buffer_status';
+COMMENT ON FUNCTION writecache.buffer_status() IS 'the write buffer as a whole: its size, what is free, its file';
+
+CREATE VIEW writecache.tables AS
+  SELECT a.relation, a.mode, coalesce(q.state, 'active') AS state, a.flush_interval, a.flush_rows, a.flush_bytes,
+         a.when_full, a.read_pending, a.allow_triggers
+    FROM writecache.attached a LEFT JOIN writecache.buffer_queues() q USING (attachment);
+COMMENT ON VIEW writecache.tables IS 'attached tables, their options (null: the setting of that name) and state';
+
+CREATE VIEW writecache.stat_write_back AS
+  SELECT a.relation,
+         coalesce(q.rows_pending, 0) AS rows_pending, coalesce(q.bytes_pending, 0) AS bytes_pending,
+         q.oldest_pending,
+         coalesce(q.rows_captured, 0) AS rows_captured, coalesce(q.bytes_captured, 0) AS bytes_captured,
+         coalesce(q.rows_flushed, 0) AS rows_flushed, coalesce(q.batches, 0) AS batches,
+         q.last_flush, q.last_error, q.last_error_at
+    FROM writecache.attached a LEFT JOIN writecache.buffer_queues() q USING (attachment)
+   WHERE a.mode = 'write_back';
+COMMENT ON VIEW writecache.stat_write_back IS
+  'per write-back table: what is pending, what was captured and flushed since the server started, the last flush and error';
+
+-- ------------------------------------------------------------------------------------------------------------------
+-- Who may do what: the functions check the owner or INSERT rights themselves
+-- ------------------------------------------------------------------------------------------------------------------
+
+GRANT USAGE ON SCHEMA writecache TO PUBLIC;
+GRANT SELECT ON writecache.attached, writecache.tables, writecache.stat_write_back TO PUBLIC;

@@ -1,0 +1,206 @@
+#include "core/buffer_file.hpp"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+
+#include "core/checksum.hpp"
+
+namespace pgwc {
+
+namespace bip = boost::interprocess;
+
+namespace {
+
+std::uint32_t header_crc(const FileHeader& header) noexcept {
+  constexpr std::size_t kFrom = offsetof(FileHeader, generation);
+  return crc32c(reinterpret_cast<const std::byte*>(&header) + kFrom, sizeof(header) - kFrom);
+}
+
+class Fd {
+ public:
+  explicit Fd(int fd) noexcept : fd_(fd) {}
+  ~Fd() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  Fd(const Fd&) = delete;
+  Fd& operator=(const Fd&) = delete;
+  int get() const noexcept { return fd_; }
+
+ private:
+  int fd_;
+};
+
+// Reads the newer valid copy of the header.
+Status read_header(int fd, FileHeader* header, const char** reason) noexcept {
+  bool found = false;
+  for (int copy = 0; copy < 2; ++copy) {
+    FileHeader read;
+    if (::pread(fd, &read, sizeof(read), static_cast<off_t>(copy * kFileHeaderCopySize)) !=
+        static_cast<ssize_t>(sizeof(read)))
+      continue;
+    if (read.magic != kFileMagic) continue;
+    if (read.version != kFileVersion) {
+      *reason = "it was written by another version of the extension";
+      return Status::kForeign;
+    }
+    if (read.crc != header_crc(read)) continue;
+    if (!found || read.generation > header->generation) *header = read;
+    found = true;
+  }
+  if (!found) {
+    *reason = "its header is unreadable";
+    return Status::kDamaged;
+  }
+  return Status::kOk;
+}
+
+Status check_header(const FileHeader& header, const FileIdentity& identity, std::uint64_t size,
+                    const char** reason) noexcept {
+  if (header.system_identifier != identity.system_identifier) {
+    *reason = "it belongs to another database cluster";
+    return Status::kForeign;
+  }
+  if (header.timeline != identity.timeline) {
+    *reason = "it belongs to another timeline";
+    return Status::kForeign;
+  }
+  if (header.block_size != kBlockSize || header.block_count < kMinBlocks ||
+      header.block_count > kMaxBlocks) {
+    *reason = "its sizes are out of range";
+    return Status::kDamaged;
+  }
+  if (size < file_size(header.block_count)) {
+    *reason = "it is truncated";
+    return Status::kDamaged;
+  }
+  return Status::kOk;
+}
+
+bool is_known(const std::uint8_t (&boot_id)[16]) noexcept {
+  return std::any_of(std::begin(boot_id), std::end(boot_id), [](auto byte) { return byte != 0; });
+}
+
+}  // namespace
+
+std::uint32_t BufferFile::peek_block_count(const std::string& path) noexcept {
+  Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  FileHeader header{};
+  const char* reason;
+  if (fd.get() < 0 || read_header(fd.get(), &header, &reason) != Status::kOk ||
+      header.block_count < kMinBlocks || header.block_count > kMaxBlocks)
+    return 0;
+  return header.block_count;
+}
+
+OpenResult BufferFile::open(const std::string& path, std::uint32_t block_count,
+                            const FileIdentity& identity, std::uint64_t new_incarnation) noexcept {
+  OpenResult result{};
+  auto fail = [&result](Status status, int error) {
+    result.status = status;
+    result.error = error;
+    return result;
+  };
+  FileHeader header{};
+  Fd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  struct stat st {};
+  if (fd.get() < 0 || ::fstat(fd.get(), &st) != 0) return fail(Status::kIoError, errno);
+  if (st.st_size == 0) {
+    result.created = true;
+    header.magic = kFileMagic;
+    header.version = kFileVersion;
+    header.system_identifier = identity.system_identifier;
+    header.timeline = identity.timeline;
+    header.incarnation = new_incarnation;
+    header.block_size = kBlockSize;
+    header.block_count = block_count;
+    std::memcpy(header.boot_id, identity.boot_id, sizeof(header.boot_id));
+    if (int error =
+            ::posix_fallocate(fd.get(), 0, static_cast<off_t>(file_size(header.block_count)))) {
+      ::unlink(path.c_str());
+      return fail(Status::kIoError, error);
+    }
+  } else {
+    Status status = read_header(fd.get(), &header, &result.reason);
+    if (status == Status::kOk)
+      status =
+          check_header(header, identity, static_cast<std::uint64_t>(st.st_size), &result.reason);
+    if (status != Status::kOk) return fail(status, 0);
+    if (header.block_count != block_count) result.wanted_blocks_unmet = header.block_count;
+    // A sparse copy of a file would fault where the disk is full.
+    if (int error =
+            ::posix_fallocate(fd.get(), 0, static_cast<off_t>(file_size(header.block_count))))
+      return fail(Status::kIoError, error);
+  }
+  try {
+    bip::file_mapping file(path.c_str(), bip::read_write);
+    region_ = bip::mapped_region(file, bip::read_write, 0, file_size(header.block_count));
+  } catch (const bip::interprocess_exception& error) {
+    return fail(Status::kIoError, error.get_native_error());
+  } catch (...) {
+    return fail(Status::kIoError, ENOMEM);
+  }
+  result.rebooted = !result.created && (!is_known(identity.boot_id) ||
+                                        std::memcmp(header.boot_id, identity.boot_id, 16) != 0);
+  result.clean = result.created || header.clean != 0;
+  header_ = header;
+  begin_run(identity);
+  result.status = Status::kOk;
+  return result;
+}
+
+void BufferFile::begin_run(const FileIdentity& identity) noexcept {
+  std::memcpy(header_.boot_id, identity.boot_id, sizeof(header_.boot_id));
+  header_.timeline = identity.timeline;
+  header_.clean = 0;
+  ++header_.run;
+  store_header();
+  // Sequence numbers of this run must never be given out again, not even after a power loss.
+  ::msync(data(), kFileHeaderSpan, MS_SYNC);
+}
+
+void BufferFile::set_clean(bool clean) noexcept {
+  header_.clean = clean ? 1 : 0;
+  store_header();
+}
+
+void BufferFile::set_timeline(std::uint32_t timeline) noexcept {
+  header_.timeline = timeline;
+  store_header();
+}
+
+// Two copies, written in turn: a process killed in the middle leaves the other one whole.
+void BufferFile::store_header() noexcept {
+  ++header_.generation;
+  header_.crc = header_crc(header_);
+  std::memcpy(data() + (header_.generation % 2) * kFileHeaderCopySize, &header_, sizeof(header_));
+}
+
+int BufferFile::sync() noexcept {
+  return ::msync(data(), file_size(header_.block_count), MS_SYNC) == 0 ? 0 : errno;
+}
+
+bool quarantine_file(const std::string& path, std::string* moved_to) noexcept {
+  try {
+    for (int n = 1; n < 10000; ++n) {
+      std::string target = path + ".quarantined." + std::to_string(n);
+      if (::access(target.c_str(), F_OK) == 0) continue;
+      if (::rename(path.c_str(), target.c_str()) != 0) return false;
+      *moved_to = target;
+      return true;
+    }
+  } catch (...) {
+    errno = ENOMEM;
+    return false;
+  }
+  errno = EEXIST;
+  return false;
+}
+
+}  // namespace pgwc

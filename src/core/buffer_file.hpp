@@ -1,0 +1,78 @@
+// The buffer file as an object of the operating system: made, checked, mapped, synced.
+//
+// The mapping belongs to the process that opened it (the postmaster) and to every child it forks.
+#pragma once
+
+#ifdef POSTGRES_H
+#error "core headers come before PostgreSQL's and never need them"
+#endif
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include <boost/interprocess/file_mapping.hpp>
+#include <boost/interprocess/mapped_region.hpp>
+
+#include "core/layout.hpp"
+#include "core/status.hpp"
+
+namespace pgwc {
+
+// Whose file it must be to be used.
+struct FileIdentity {
+  std::uint64_t system_identifier;
+  std::uint32_t timeline;
+  std::uint8_t boot_id[16];  // of the operating system; zero if unknown
+};
+
+struct OpenResult {
+  Status status;
+  int error;           // errno, with kIoError
+  const char* reason;  // what differs, with kForeign and kDamaged; a literal
+  bool created;
+  bool rebooted;  // the operating system restarted since: what was not synced may be missing
+  bool clean;     // the last server stopped in order
+  std::uint32_t
+      wanted_blocks_unmet;  // the file keeps its old size of this many blocks; 0 if as asked
+};
+
+class BufferFile {
+ public:
+  BufferFile() = default;
+
+  // Reads how many blocks an existing file has; 0 if there is none that can be used.
+  static std::uint32_t peek_block_count(const std::string& path) noexcept;
+
+  // Opens the file, or makes it with `block_count` blocks, space allocated so that a full disk
+  // shows now and never as a bus error. An existing file keeps its block count. kForeign and
+  // kDamaged leave it untouched: the caller moves it out of the way and calls again.
+  OpenResult open(const std::string& path, std::uint32_t block_count, const FileIdentity& identity,
+                  std::uint64_t new_incarnation) noexcept;
+
+  // Maps nothing new: after a crash of a child the postmaster keeps its mapping, and only the run
+  // number moves on.
+  void begin_run(const FileIdentity& identity) noexcept;
+
+  // Notes an orderly stop, or the timeline that the server has come to write on.
+  void set_clean(bool clean) noexcept;
+  void set_timeline(std::uint32_t timeline) noexcept;
+
+  // Writes everything changed so far to stable storage. Returns 0 or errno.
+  int sync() noexcept;
+
+  bool is_open() const noexcept { return region_.get_address() != nullptr; }
+  std::byte* data() const noexcept { return static_cast<std::byte*>(region_.get_address()); }
+  const FileHeader& header() const noexcept { return header_; }
+
+ private:
+  void store_header() noexcept;
+
+  boost::interprocess::mapped_region region_;
+  FileHeader header_{};  // of this process; the file's copies are written from it
+};
+
+// Moves an unusable file aside, to PATH.quarantined.N. Returns false with errno if that fails.
+bool quarantine_file(const std::string& path, std::string* moved_to) noexcept;
+
+}  // namespace pgwc

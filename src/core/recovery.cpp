@@ -1,0 +1,315 @@
+#include "core/recovery.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <unordered_set>
+#include <vector>
+
+#include "core/frame.hpp"
+
+namespace pgwc {
+
+namespace {
+
+struct BlockScan {
+  std::uint32_t used = sizeof(BlockHeader);
+  std::uint64_t queue_id = 0;
+  std::uint64_t epoch = 0;
+  std::uint32_t relation = 0;
+  std::uint32_t live_frames = 0;
+  std::uint32_t damaged_bytes = 0;
+  bool damaged_header = false;
+};
+
+bool is_live(FrameState state) noexcept {
+  return state == FrameState::kPrepared || state == FrameState::kCommitted ||
+         state == FrameState::kPublished;
+}
+
+// A well-formed frame header whose payload lies inside the block.
+bool is_frame(const std::byte* block, std::uint32_t offset) noexcept {
+  if (offset + sizeof(FrameHeader) > kBlockSize) return false;
+  const auto& frame = *reinterpret_cast<const FrameHeader*>(block + offset);
+  return frame.magic == kFrameMagic && frame.payload_bytes != 0 && frame.row_count != 0 &&
+         frame.payload_bytes <= kBlockSize - offset - sizeof(FrameHeader) &&
+         frame.header_crc == frame_header_crc(frame) && frame.queue_id != 0;
+}
+
+// Whether the rows are those that were prepared, each with a plausible length.
+bool is_payload_intact(const FrameHeader& frame) noexcept {
+  const auto* payload = reinterpret_cast<const std::byte*>(&frame + 1);
+  if (frame.payload_crc != crc32c(payload, frame.payload_bytes)) return false;
+  std::size_t at = 0;
+  for (std::uint32_t i = 0; i < frame.row_count; ++i) {
+    std::uint32_t size;
+    if (at + sizeof(size) > frame.payload_bytes) return false;
+    std::memcpy(&size, payload + at, sizeof(size));
+    if (size < sizeof(size) || size > frame.payload_bytes - at) return false;
+    at += align_up<kRowAlign>(size);
+  }
+  return at == frame.payload_bytes;
+}
+
+void mark_gap(std::byte* block, std::uint32_t from, std::uint32_t to) noexcept {
+  GapMarker gap{kGapMagic, to - from, 0};
+  gap.crc = crc32c(&gap, offsetof(GapMarker, crc));
+  std::memcpy(block + from, &gap, sizeof(gap));
+}
+
+bool is_gap(const std::byte* block, std::uint32_t offset, std::uint32_t* bytes) noexcept {
+  GapMarker gap;
+  std::memcpy(&gap, block + offset, sizeof(gap));
+  *bytes = gap.bytes;
+  return gap.magic == kGapMagic && gap.crc == crc32c(&gap, offsetof(GapMarker, crc)) &&
+         gap.bytes >= kFrameAlign && gap.bytes % kFrameAlign == 0 &&
+         gap.bytes <= kBlockSize - offset;
+}
+
+// A frame header that was whole once: one half still is, and the other does not check out.
+bool is_broken_frame(const std::byte* block, std::uint32_t offset) noexcept {
+  if (offset + sizeof(FrameHeader) > kBlockSize) return false;
+  const auto& frame = *reinterpret_cast<const FrameHeader*>(block + offset);
+  if (frame.magic == kFrameMagic && frame.header_crc == frame_header_crc(frame)) return false;
+  return frame.magic == kFrameMagic || is_live(frame_state(frame));
+}
+
+BlockScan scan_block(std::byte* block) noexcept {
+  BlockScan scan;
+  const auto& header = *reinterpret_cast<const BlockHeader*>(block);
+  if (header.magic == 0) return scan;
+  scan.damaged_header =
+      header.magic != kBlockMagic || header.crc != block_header_crc(header) || header.queue_id == 0;
+  if (!scan.damaged_header) {
+    scan.queue_id = header.queue_id;
+    scan.epoch = header.epoch;
+    scan.relation = header.relation;
+  }
+  // Behind the last frame of this use lies whatever an earlier one left, or a header that was being
+  // written; neither is damage. What lies between two frames is, and so is the ruin of a frame.
+  std::uint32_t gap_from = 0;
+  bool gap_is_damage = false;
+  for (std::uint32_t offset = sizeof(BlockHeader); offset < kBlockSize;) {
+    std::uint32_t gap_bytes;
+    if (gap_from == 0 && is_gap(block, offset, &gap_bytes)) {
+      offset += gap_bytes;  // left by an earlier scan
+      continue;
+    }
+    auto& frame = *reinterpret_cast<FrameHeader*>(block + offset);
+    const bool ours =
+        is_frame(block, offset) &&
+        (scan.queue_id == 0 || (frame.queue_id == scan.queue_id &&
+                                frame.epoch == static_cast<std::uint32_t>(scan.epoch)));
+    if (!ours) {
+      if (gap_from == 0) {
+        gap_from = offset;
+        gap_is_damage = is_broken_frame(block, offset);
+      }
+      offset += kFrameAlign;
+      continue;
+    }
+    if (gap_from != 0) {
+      mark_gap(block, gap_from, offset);
+      scan.damaged_bytes += offset - gap_from;
+      gap_from = 0;
+    }
+    if (scan.queue_id == 0) {  // the block's own header is unreadable
+      scan.queue_id = frame.queue_id;
+      scan.epoch = frame.epoch;
+    }
+    const FrameState state = frame_state(frame);
+    if (is_live(state)) {
+      if (is_payload_intact(frame)) {
+        ++scan.live_frames;
+      } else {
+        // Acknowledged rows may be lost here; never guess at their content.
+        scan.damaged_bytes += frame.payload_bytes;
+        set_frame_state(frame, FrameState::kDiscarded);
+      }
+    } else if (state != FrameState::kReserved && state != FrameState::kFlushed &&
+               state != FrameState::kDiscarded) {
+      scan.damaged_bytes += frame.payload_bytes;
+      set_frame_state(frame, FrameState::kDiscarded);
+    } else if (state == FrameState::kReserved) {
+      set_frame_state(frame, FrameState::kDiscarded);
+    }
+    offset += static_cast<std::uint32_t>(frame_span(frame.payload_bytes));
+    scan.used = offset;
+  }
+  if (gap_from != 0 && gap_is_damage) scan.damaged_bytes += sizeof(FrameHeader);
+  return scan;
+}
+
+}  // namespace
+
+Verdict decide(const FrameHeader& frame, bool sibling_decided, const FateOf& fate_of) noexcept {
+  const FrameState state = frame_state(frame);
+  const bool decided = state != FrameState::kPrepared || sibling_decided;
+  bool committed;
+  if (frame.xid == kFrozenXid) {
+    committed = true;  // an earlier recovery kept it
+  } else if ((frame.flags & kFramePure) != 0 && decided) {
+    committed = true;
+  } else if (frame.xid == kNoXid) {
+    committed = false;
+  } else {
+    const Fate fate = fate_of(frame.xid);
+    committed = fate == Fate::kCommitted || (fate == Fate::kForgotten && decided);
+  }
+  if (!committed) return Verdict::kUncommitted;
+  if (frame.flush_xid != kNoXid && fate_of(frame.flush_xid) == Fate::kCommitted)
+    return Verdict::kAlreadyStored;
+  return Verdict::kKeep;
+}
+
+ScanReport Recovery::scan() {
+  struct Found {
+    std::uint64_t epoch;
+    std::uint32_t block;
+    QueueNo queue;
+    BlockScan scan;
+  };
+  ScanReport report{};
+  std::vector<Found> found;
+  for (std::uint32_t b = 0; b < buffer_.block_count(); ++b) {
+    std::byte* start = buffer_.block_start(b);
+    BlockScan scan = scan_block(start);
+    if (scan.damaged_header || scan.damaged_bytes > 0) {
+      ++report.damaged_blocks;
+      report.damaged_bytes += scan.damaged_bytes;
+    }
+    if (scan.live_frames == 0) {
+      clear_block(start);
+      continue;
+    }
+    if (scan.damaged_header) format_block(start, scan.epoch, scan.queue_id, scan.relation);
+    Found entry{scan.epoch, b, kNoQueueNo, scan};
+    if (buffer_.open_queue(scan.queue_id, scan.relation, &entry.queue) != Status::kOk)
+      ++report.parked_blocks;
+    report.frames += scan.live_frames;
+    found.push_back(entry);
+  }
+  report.blocks_in_use = static_cast<std::uint32_t>(found.size());
+  std::stable_sort(found.begin(), found.end(),
+                   [](const Found& a, const Found& b) { return a.epoch < b.epoch; });
+
+  // The free list is made anew without the blocks in use.
+  std::vector<bool> in_use(buffer_.block_count());
+  for (const Found& entry : found) {
+    in_use[entry.block] = true;
+    BlockDesc& desc = buffer_.blocks_[entry.block];
+    desc = {};
+    desc.used = entry.scan.used;
+    desc.epoch = entry.epoch;
+    desc.queue = entry.queue;
+    desc.open_frames = entry.scan.live_frames;
+    if (entry.queue == kNoQueueNo) continue;
+    Queue& queue = buffer_.queues_[entry.queue];
+    queue.flushed_through = 0;
+    queue.open_frames += entry.scan.live_frames;
+    buffer_.append_block(queue, entry.block);
+  }
+  BufferControl& control = *buffer_.control_;
+  control.free_head = kNoBlock;
+  control.free_count = 0;
+  control.parked_count = report.parked_blocks;
+  for (std::uint32_t b = buffer_.block_count(); b-- > 0;) {
+    if (in_use[b]) continue;
+    buffer_.blocks_[b].next = control.free_head;
+    control.free_head = b;
+    ++control.free_count;
+  }
+  return report;
+}
+
+std::vector<Xid> Recovery::transactions() const {
+  std::unordered_set<Xid> xids;
+  for (std::uint32_t b = 0; b < buffer_.block_count(); ++b) {
+    for (FrameCursor cursor(buffer_.block_start(b), buffer_.blocks_[b].used); cursor.next();) {
+      if (!is_live(frame_state(cursor.header()))) continue;
+      for (Xid xid : {cursor.header().xid, cursor.header().flush_xid})
+        if (xid > kFrozenXid) xids.insert(xid);
+    }
+  }
+  return {xids.begin(), xids.end()};
+}
+
+SettleReport Recovery::settle(const FateOf& fate_of, std::int64_t now_us) {
+  SettleReport report{};
+  // Parked blocks too: their transactions' ids mean nothing any more after this.
+  Queue parked{};
+  auto for_each_live = [&](auto&& fn) {
+    for (std::uint32_t b = 0; b < buffer_.block_count(); ++b) {
+      BlockDesc& desc = buffer_.blocks_[b];
+      Queue& queue = desc.queue == kNoQueueNo ? parked : buffer_.queues_[desc.queue];
+      for (FrameCursor cursor(buffer_.block_start(b), desc.used); cursor.next();)
+        if (is_live(frame_state(cursor.header()))) fn(queue, desc, cursor.header());
+    }
+  };
+  std::unordered_set<Xid> decided;
+  for_each_live([&](Queue&, BlockDesc&, const FrameHeader& frame) {
+    if (frame_state(frame) != FrameState::kPrepared && (frame.flags & kFramePure) != 0)
+      decided.insert(frame.xid);
+  });
+
+  auto settle_one = [&](Queue& queue, BlockDesc& desc, FrameHeader& frame) {
+    --desc.open_frames;
+    --queue.open_frames;
+    const Verdict verdict = decide(frame, decided.count(frame.xid) != 0, fate_of);
+    if (verdict != Verdict::kKeep) {
+      (verdict == Verdict::kUncommitted ? report.rows_uncommitted : report.rows_already_stored) +=
+          frame.row_count;
+      set_frame_state(
+          frame, verdict == Verdict::kUncommitted ? FrameState::kDiscarded : FrameState::kFlushed);
+      return;
+    }
+    frame.flush_xid = kNoXid;
+    // Frozen first: a crash between these stores finds the frame kept.
+    std::atomic_ref<Xid>(frame.xid).store(kFrozenXid, std::memory_order_release);
+    if (frame_state(frame) != FrameState::kPublished) {
+      frame.seq = buffer_.control_->next_seq++;
+      set_frame_state(frame, FrameState::kPublished);
+    }
+    if (desc.unflushed_frames++ == 0 || frame.seq < desc.min_seq) desc.min_seq = frame.seq;
+    desc.first_us = now_us;
+    queue.pending_rows += frame.row_count;
+    queue.pending_bytes += frame.payload_bytes;
+    report.rows_kept += frame.row_count;
+  };
+  // Unpublished frames first: while their published siblings still carry the xid, a crash in here
+  // changes no verdict.
+  for_each_live([&](Queue&, BlockDesc&, FrameHeader& frame) {
+    if (frame_state(frame) == FrameState::kPublished || decided.count(frame.xid) == 0) return;
+    if (frame_state(frame) == FrameState::kPrepared) set_frame_state(frame, FrameState::kCommitted);
+  });
+  for_each_live(settle_one);
+
+  for (QueueNo q = 0; q < buffer_.queue_count(); ++q) {
+    Queue& queue = buffer_.queues_[q];
+    if (queue.id != 0) buffer_.reclaim_locked(queue, ~std::uint64_t{0});
+  }
+  std::atomic_ref<std::uint32_t>(buffer_.control_->settled).store(1, std::memory_order_release);
+  return report;
+}
+
+std::uint64_t Recovery::apply_watermark(WriteBuffer& buffer, QueueNo no,
+                                        std::uint64_t seq) noexcept {
+  LockGuard guard(buffer.locks_, queue_lock(no));
+  Queue& queue = buffer.queues_[no];
+  std::uint64_t rows = 0;
+  for (std::uint32_t b = queue.head; b != kNoBlock; b = buffer.blocks_[b].next) {
+    BlockDesc& desc = buffer.blocks_[b];
+    if (desc.unflushed_frames == 0 || desc.min_seq > seq) continue;
+    for (FrameCursor cursor(buffer.block_start(b), desc.used); cursor.next();) {
+      FrameHeader& frame = cursor.header();
+      if (frame_state(frame) != FrameState::kPublished || frame.seq > seq) continue;
+      set_frame_state(frame, FrameState::kFlushed);
+      --desc.unflushed_frames;
+      queue.pending_rows -= frame.row_count;
+      queue.pending_bytes -= frame.payload_bytes;
+      rows += frame.row_count;
+    }
+  }
+  return rows;
+}
+
+}  // namespace pgwc

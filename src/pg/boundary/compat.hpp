@@ -1,0 +1,135 @@
+// What differs between the supported versions of PostgreSQL (15 to 18). Nothing else in the tree
+// asks for the version.
+#pragma once
+
+#include "pg/boundary/pg.hpp"
+
+extern "C" {
+#include "commands/copy.h"
+#include "nodes/nodeFuncs.h"
+#include "nodes/plannodes.h"
+#include "storage/proc.h"
+#include "storage/procarray.h"
+#include "utils/acl.h"
+#if PG_VERSION_NUM >= 160000
+#include "parser/parse_relation.h"
+#endif
+#if PG_VERSION_NUM >= 180000
+#include "commands/explain_format.h"
+#include "commands/explain_state.h"
+#endif
+}
+
+namespace pgwc::compat {
+
+inline int my_proc_number() {
+#if PG_VERSION_NUM >= 170000
+  return MyProcNumber;
+#else
+  return MyProc->pgprocno;
+#endif
+}
+
+inline Latch* latch_of(int proc_number) { return &ProcGlobal->allProcs[proc_number].procLatch; }
+
+// The oldest transaction whose fate the commit log still knows.
+inline TransactionId oldest_clog_xid() {
+#if PG_VERSION_NUM >= 170000
+  return TransamVariables->oldestClogXid;
+#else
+  return ShmemVariableCache->oldestClogXid;
+#endif
+}
+
+inline void check_valid_result_rel(ResultRelInfo* relation) {
+#if PG_VERSION_NUM >= 180000
+  CheckValidResultRel(relation, CMD_INSERT, ONCONFLICT_NONE, NIL);
+#elif PG_VERSION_NUM >= 170000
+  CheckValidResultRel(relation, CMD_INSERT, NIL);
+#else
+  CheckValidResultRel(relation, CMD_INSERT);
+#endif
+}
+
+inline bool is_table_owner(Oid relation, Oid user) {
+#if PG_VERSION_NUM >= 160000
+  return object_ownercheck(RelationRelationId, relation, user);
+#else
+  return pg_class_ownercheck(relation, user);
+#endif
+}
+
+inline bool holds_lock(const LOCKTAG& tag, LOCKMODE mode) {
+#if PG_VERSION_NUM >= 170000
+  return LockHeldByMe(&tag, mode, false);
+#else
+  return LockHeldByMe(&tag, mode);
+#endif
+}
+
+inline bool walk_expression(Node* node, bool (*walker)(Node*, void*), void* context) {
+#if PG_VERSION_NUM >= 160000
+  return expression_tree_walker(node, walker, context);
+#else
+  return expression_tree_walker(
+      node, reinterpret_cast<bool (*)()>(reinterpret_cast<void (*)()>(walker)), context);
+#endif
+}
+
+inline Relation target_relation(EState* estate, Index index) {
+#if PG_VERSION_NUM >= 180000
+  return ExecGetRangeTableRelation(estate, index, true);
+#else
+  return ExecGetRangeTableRelation(estate, index);
+#endif
+}
+
+inline List* insert_index_tuples(ResultRelInfo* relation, TupleTableSlot* slot, EState* estate) {
+#if PG_VERSION_NUM >= 160000
+  return ExecInsertIndexTuples(relation, slot, estate, false, false, nullptr, NIL, false);
+#else
+  return ExecInsertIndexTuples(relation, slot, estate, false, false, nullptr, NIL);
+#endif
+}
+
+// Whether an expression asks for OLD or NEW rows, which only the executor's own INSERT can give.
+inline bool is_plain_var(const Var* var) {
+#if PG_VERSION_NUM >= 180000
+  return var->varreturningtype == VAR_RETURNING_DEFAULT;
+#else
+  (void)var;
+  return true;
+#endif
+}
+
+// Gives an executor state the range table of a parse.
+inline void init_range_table(EState* estate, ParseState* pstate) {
+#if PG_VERSION_NUM >= 180000
+  ExecInitRangeTable(estate, pstate->p_rtable, pstate->p_rteperminfos, bms_make_singleton(1));
+#elif PG_VERSION_NUM >= 160000
+  ExecInitRangeTable(estate, pstate->p_rtable, pstate->p_rteperminfos);
+#else
+  ExecInitRangeTable(estate, pstate->p_rtable);
+#endif
+}
+
+// The permissions that COPY into the columns needs, as COPY itself checks them.
+inline void check_insert_permissions(ParseState* pstate, ParseNamespaceItem* item, List* attnums) {
+#if PG_VERSION_NUM >= 160000
+  RTEPermissionInfo* info = item->p_perminfo;
+#else
+  RangeTblEntry* info = item->p_rte;
+#endif
+  info->requiredPerms = ACL_INSERT;
+  ListCell* cell;
+  foreach (cell, attnums)
+    info->insertedCols =
+        bms_add_member(info->insertedCols, lfirst_int(cell) - FirstLowInvalidHeapAttributeNumber);
+#if PG_VERSION_NUM >= 160000
+  ExecCheckPermissions(pstate->p_rtable, list_make1(info), true);
+#else
+  ExecCheckRTPerms(pstate->p_rtable, true);
+#endif
+}
+
+}  // namespace pgwc::compat

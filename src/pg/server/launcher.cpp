@@ -1,0 +1,188 @@
+#include <algorithm>
+#include <cstring>
+
+#include "pg/boundary/compat.hpp"
+#include "pg/server/settings.hpp"
+#include "pg/server/shmem.hpp"
+#include "pg/server/workers.hpp"
+
+extern "C" {
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/pmsignal.h"
+#include "tcop/tcopprot.h"
+#include "utils/wait_event.h"
+}
+
+namespace pgwc::workers {
+
+namespace {
+
+constexpr std::int64_t kRetryUs = 1'000'000;
+
+// Handles of the workers that were asked for and do not run yet; process-local.
+BackgroundWorkerHandle* pending_start[kMaxDatabases];
+
+void leave(int, Datum) { server->launcher_proc.store(-1); }
+
+// Rows that survived a restart wait for nobody to write again.
+void want_workers_for_pending_rows() {
+  for (QueueNo q = 0; q < buffer().queue_count(); ++q) {
+    const QueueView view = buffer().view(q);
+    if (view.id == 0 || view.pending_rows == 0) continue;
+    if (DatabaseSlot* slot = database_slot(queue_database(view.id))) slot->wanted.store(1);
+  }
+}
+
+bool start_worker(DatabaseSlot* slot, std::size_t index) {
+  BackgroundWorker worker{};
+  worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+  worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+  worker.bgw_restart_time = BGW_NEVER_RESTART;
+  worker.bgw_main_arg = ObjectIdGetDatum(slot->database);
+  worker.bgw_notify_pid = MyProcPid;
+  strlcpy(worker.bgw_library_name, "pg_writecache", sizeof(worker.bgw_library_name));
+  strlcpy(worker.bgw_function_name, "pgwc_worker_main", sizeof(worker.bgw_function_name));
+  snprintf(worker.bgw_name, sizeof(worker.bgw_name), "pg_writecache flush worker %u",
+           slot->database);
+  strlcpy(worker.bgw_type, "pg_writecache flush worker", sizeof(worker.bgw_type));
+  return RegisterDynamicBackgroundWorker(&worker, &pending_start[index]);
+}
+
+// A worker that was asked for and ended before it could say that it runs.
+void notice_failed_start(DatabaseSlot* slot, std::size_t index, TimestampTz now) {
+  if (slot->starting == 0 || pending_start[index] == nullptr) return;
+  pid_t pid;
+  const BgwHandleStatus status = GetBackgroundWorkerPid(pending_start[index], &pid);
+  if (status != BGWH_STOPPED && slot->running.load() == 0) return;
+  if (slot->running.load() == 0) slot->retry_at = now + kRetryUs;
+  slot->starting = 0;
+  pfree(pending_start[index]);
+  pending_start[index] = nullptr;
+}
+
+// Starts what is wanted and allowed. Returns when to look again.
+TimestampTz start_wanted(TimestampTz now) {
+  TimestampTz next = PG_INT64_MAX;
+  int active = 0;
+  LWLockAcquire(server_lock(), LW_EXCLUSIVE);
+  for (std::size_t i = 0; i < kMaxDatabases; ++i) {
+    DatabaseSlot& slot = server->databases[i];
+    notice_failed_start(&slot, i, now);
+    if (slot.running.load() != 0 || slot.starting != 0) ++active;
+  }
+  for (std::size_t i = 0; i < kMaxDatabases; ++i) {
+    DatabaseSlot& slot = server->databases[i];
+    if (slot.database == InvalidOid || slot.wanted.load() == 0 || slot.running.load() != 0 ||
+        slot.starting != 0 || slot.keep_away != 0)
+      continue;
+    if (slot.retry_at > now) {
+      next = std::min(next, slot.retry_at);
+      continue;
+    }
+    if (active >= settings::flush_workers) break;  // a worker that leaves wakes us
+    if (start_worker(&slot, i)) {
+      slot.starting = 1;
+      ++active;
+    } else {
+      ereport(LOG, errmsg("could not start a write buffer flush worker"),
+              errhint("Raise \"max_worker_processes\"."));
+      slot.retry_at = now + kRetryUs;
+      next = std::min(next, slot.retry_at);
+    }
+  }
+  LWLockRelease(server_lock());
+  return next;
+}
+
+void sync_file(std::uint64_t seq) {
+  const int error = buffer_file().sync();
+  if (error != 0) {
+    errno = error;
+    ereport(WARNING, errcode_for_file_access(),
+            errmsg("could not sync write buffer file \"%s\": %m", buffer_path()));
+    return;
+  }
+  server->synced_seq.store(seq);
+  server->last_sync.store(GetCurrentTimestamp());
+}
+
+// Forces new records to disk when it is time. Returns when to look again.
+TimestampTz sync_if_due(TimestampTz now) {
+  if (settings::sync_interval_ms == 0) return PG_INT64_MAX;
+  const std::uint64_t seq = buffer().last_seq();
+  if (seq == server->synced_seq.load()) return PG_INT64_MAX;  // workers wake us when rows come
+  const TimestampTz due =
+      server->last_sync.load() + std::int64_t{1000} * settings::sync_interval_ms;
+  if (due > now) return due;
+  sync_file(seq);
+  return server->last_sync.load() + std::int64_t{1000} * settings::sync_interval_ms;
+}
+
+bool any_worker() {
+  for (DatabaseSlot& slot : server->databases)
+    if (slot.running.load() != 0) return true;
+  return false;
+}
+
+// Workers go on flushing while the server stops; the file is in order once they are through.
+void stop_in_order() {
+  const TimestampTz deadline =
+      GetCurrentTimestamp() + USECS_PER_SEC * settings::shutdown_timeout_s + USECS_PER_SEC;
+  while (any_worker() && GetCurrentTimestamp() < deadline && PostmasterIsAlive()) {
+    ResetLatch(MyLatch);
+    (void)WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 100,
+                    PG_WAIT_EXTENSION);
+  }
+  if (!any_worker()) buffer_file().set_clean(true);
+  sync_file(buffer().last_seq());
+}
+
+}  // namespace
+
+void register_launcher() {
+  BackgroundWorker launcher{};
+  launcher.bgw_flags = BGWORKER_SHMEM_ACCESS;
+  launcher.bgw_start_time = BgWorkerStart_RecoveryFinished;
+  launcher.bgw_restart_time = 1;
+  strlcpy(launcher.bgw_library_name, "pg_writecache", sizeof(launcher.bgw_library_name));
+  strlcpy(launcher.bgw_function_name, "pgwc_launcher_main", sizeof(launcher.bgw_function_name));
+  strlcpy(launcher.bgw_name, "pg_writecache launcher", sizeof(launcher.bgw_name));
+  strlcpy(launcher.bgw_type, "pg_writecache launcher", sizeof(launcher.bgw_type));
+  RegisterBackgroundWorker(&launcher);
+}
+
+}  // namespace pgwc::workers
+
+using namespace pgwc;
+using namespace pgwc::workers;
+
+void pgwc_launcher_main(Datum) {
+  pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
+  pqsignal(SIGHUP, SignalHandlerForConfigReload);
+  BackgroundWorkerUnblockSignals();
+  if (!buffer_ready()) return;
+  ensure_settled();
+  before_shmem_exit(leave, 0);
+  server->launcher_proc.store(compat::my_proc_number());
+  want_workers_for_pending_rows();
+
+  while (!ShutdownRequestPending) {
+    ResetLatch(MyLatch);
+    CHECK_FOR_INTERRUPTS();
+    if (ConfigReloadPending) {
+      ConfigReloadPending = false;
+      ProcessConfigFile(PGC_SIGHUP);
+    }
+    const TimestampTz now = GetCurrentTimestamp();
+    const TimestampTz next = std::min(start_wanted(now), sync_if_due(now));
+    const int events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (next == PG_INT64_MAX ? 0 : WL_TIMEOUT);
+    const long timeout =
+        next == PG_INT64_MAX ? -1 : std::max<long>(1, static_cast<long>((next - now) / 1000));
+    (void)WaitLatch(MyLatch, events, timeout, PG_WAIT_EXTENSION);
+  }
+  stop_in_order();
+  proc_exit(0);
+}

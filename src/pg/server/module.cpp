@@ -1,0 +1,54 @@
+// The library's entry: what is hooked, in which order.
+#include "pg/server/settings.hpp"
+#include "pg/server/shmem.hpp"
+#include "pg/server/workers.hpp"
+#include "pg/tables/attachment.hpp"
+#include "pg/tables/utility.hpp"
+#include "pg/write_back/capture_insert.hpp"
+#include "pg/write_back/drain.hpp"
+#include "pg/write_back/flush.hpp"
+#include "pg/write_back/own_rows.hpp"
+#include "pg/write_back/staging.hpp"
+
+extern "C" {
+#include "optimizer/planner.h"
+
+PG_MODULE_MAGIC;
+
+PGDLLEXPORT void _PG_init(void);
+}
+
+namespace {
+
+constinit planner_hook_type previous_planner = nullptr;
+
+PlannedStmt* plan(Query* parse, const char* query, int options, ParamListInfo parameters) {
+  PlannedStmt* statement = previous_planner ? previous_planner(parse, query, options, parameters)
+                                            : standard_planner(parse, query, options, parameters);
+  if (statement->commandType == CMD_INSERT) pgwc::capture_insert::wrap_plan(statement);
+  return statement;
+}
+
+}  // namespace
+
+void _PG_init(void) {
+  // Loaded into a running session there is no shared memory to be had; functions say what is
+  // missing.
+  if (!process_shared_preload_libraries_in_progress) return;
+  using namespace pgwc;
+  settings::define();
+  install_shmem_hooks();
+  previous_planner = planner_hook;
+  planner_hook = plan;
+  capture_insert::init();
+  utility::install_hook();
+  own_rows::install_hook();
+  attachments::init();
+  // Called in reverse: at commit rows are published first, then drains settled, then queues
+  // dropped.
+  workers::init();
+  drain::init();
+  flush::init();
+  staging::init();
+  workers::register_launcher();
+}

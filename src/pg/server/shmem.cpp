@@ -1,0 +1,350 @@
+#include "pg/server/shmem.hpp"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+#include <new>
+#include <string>
+
+#include "core/recovery.hpp"
+#include "pg/boundary/compat.hpp"
+#include "pg/boundary/guard.hpp"
+#include "pg/server/settings.hpp"
+
+extern "C" {
+#include "access/xlog.h"
+#include "common/controldata_utils.h"
+#include "storage/ipc.h"
+#include "storage/shmem.h"
+}
+
+namespace pgwc {
+
+ServerState* server = nullptr;
+
+namespace {
+
+constexpr char kFileName[] = "pg_writecache.buffer";
+constexpr char kTranche[] = "pg_writecache";
+
+class LwLocks final : public Locks {
+ public:
+  void acquire(LockId id) noexcept override { LWLockAcquire(&base_[id].lock, LW_EXCLUSIVE); }
+  void release(LockId id) noexcept override { LWLockRelease(&base_[id].lock); }
+  void set(LWLockPadded* base) { base_ = base; }
+  LWLockPadded* base() const { return base_; }
+
+ private:
+  LWLockPadded* base_ = nullptr;
+};
+
+// Process-local, filled by the postmaster and inherited. Storage only: nothing runs at load or
+// exit.
+constinit shmem_request_hook_type previous_request = nullptr;
+constinit shmem_startup_hook_type previous_startup = nullptr;
+alignas(BufferFile) std::byte file_storage[sizeof(BufferFile)];
+alignas(WriteBuffer) std::byte buffer_storage[sizeof(WriteBuffer)];
+alignas(LwLocks) std::byte locks_storage[sizeof(LwLocks)];
+constinit bool file_made = false;
+constinit bool ready = false;
+char path[MAXPGPATH];
+constinit Geometry geometry{};
+
+LwLocks& locks() { return *std::launder(reinterpret_cast<LwLocks*>(locks_storage)); }
+
+int lock_count() { return static_cast<int>(1 + geometry.queue_count + 2); }
+LockId server_lock_id() { return 1 + geometry.queue_count; }
+LockId recovery_lock_id() { return 2 + geometry.queue_count; }
+
+std::size_t server_size() {
+  return add_size(offsetof(ServerState, queues),
+                  mul_size(sizeof(QueueStatus), geometry.queue_count));
+}
+
+void set_path() {
+  if (settings::directory[0] != '\0')
+    snprintf(path, sizeof(path), "%s/%s.%llu", settings::directory, kFileName,
+             static_cast<unsigned long long>(GetSystemIdentifier()));
+  else
+    snprintf(path, sizeof(path), "pg_dynshmem/%s", kFileName);
+}
+
+void request() {
+  if (previous_request) previous_request();
+  set_path();
+  std::uint32_t existing = 0;
+  no_throw([&] { existing = BufferFile::peek_block_count(path); });
+  const auto wanted = static_cast<std::uint32_t>(
+      std::uint64_t{static_cast<unsigned>(settings::buffer_size_kb)} * 1024 / kBlockSize);
+  geometry.block_count = std::max({existing, wanted, kMinBlocks});
+  geometry.queue_count = static_cast<std::uint32_t>(settings::max_tables);
+  RequestAddinShmemSpace(shared_index_size(geometry));
+  RequestAddinShmemSpace(server_size());
+  RequestNamedLWLockTranche(kTranche, lock_count());
+}
+
+FileIdentity identity() {
+  FileIdentity id{};
+  bool crc_ok;
+  ControlFileData* control = get_controlfile(DataDir, &crc_ok);
+  id.system_identifier = control->system_identifier;
+  id.timeline = control->checkPointCopy.ThisTimeLineID;
+  pfree(control);
+  char text[64] = {};
+  int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+  if (fd >= 0) {
+    if (read(fd, text, sizeof(text) - 1) > 0) {
+      int digits = 0;
+      for (const char* c = text; *c != '\0' && digits < 32; ++c) {
+        const int value = *c >= '0' && *c <= '9'   ? *c - '0'
+                          : *c >= 'a' && *c <= 'f' ? *c - 'a' + 10
+                                                   : -1;
+        if (value < 0) continue;
+        id.boot_id[digits / 2] = static_cast<std::uint8_t>(id.boot_id[digits / 2] << 4 | value);
+        ++digits;
+      }
+    }
+    close(fd);
+  }
+  return id;
+}
+
+std::uint64_t random_incarnation() {
+  std::uint64_t value;
+  if (!pg_strong_random(&value, sizeof(value)))
+    ereport(FATAL, errmsg("could not generate a random number for the write buffer"));
+  return value >> 1 | 1;  // positive as a bigint
+}
+
+void set_aside(const char* reason) {
+  bool moved = false;
+  static char target[MAXPGPATH + 32];
+  no_throw([&] {
+    std::string to;
+    moved = quarantine_file(path, &to);
+    if (moved) strlcpy(target, to.c_str(), sizeof(target));
+  });
+  if (!moved)
+    ereport(FATAL, errcode_for_file_access(),
+            errmsg("could not rename write buffer file \"%s\": %m", path));
+  ereport(
+      WARNING, errmsg("write buffer file \"%s\" cannot be used: %s", path, reason),
+      errdetail("It was renamed to \"%s\".", target),
+      errhint(
+          "Its rows are not in this database cluster. Remove the file when nobody needs them."));
+}
+
+bool starts_as_standby() {
+  struct stat st;
+  return stat("standby.signal", &st) == 0 || stat("recovery.signal", &st) == 0;
+}
+
+void open_file() {
+  const FileIdentity id = identity();
+  BufferFile& file = buffer_file();
+  if (file.is_open()) {  // after a crash of a child: the postmaster still has it
+    file.begin_run(id);
+    return;
+  }
+  struct stat st;
+  if (starts_as_standby() && stat(path, &st) == 0)
+    set_aside("the server starts as a standby or for point-in-time recovery");
+  for (int attempt = 0;; ++attempt) {
+    OpenResult result{};
+    no_throw([&] { result = file.open(path, geometry.block_count, id, random_incarnation()); });
+    if (result.status == Status::kOk) {
+      if (result.rebooted && !result.clean)
+        ereport(
+            LOG, errmsg("write buffer: the operating system has restarted since the last run"),
+            errdetail("Rows of the last \"writecache.sync_interval\" before that may be missing."));
+      return;
+    }
+    if (result.status == Status::kIoError) {
+      errno = result.error;
+      ereport(FATAL, errcode_for_file_access(),
+              errmsg("could not prepare write buffer file \"%s\": %m", path),
+              errhint("Check \"writecache.directory\" and \"writecache.buffer_size\" (%d kB).",
+                      settings::buffer_size_kb));
+    }
+    if (attempt > 0) ereport(FATAL, errmsg("could not prepare write buffer file \"%s\"", path));
+    set_aside(result.reason);
+  }
+}
+
+void scan_file() {
+  ScanReport report{};
+  no_throw([&] { report = Recovery(buffer()).scan(); });
+  if (report.damaged_blocks > 0)
+    ereport(
+        WARNING,
+        errmsg("write buffer file \"%s\" is damaged in %u blocks", path, report.damaged_blocks),
+        errdetail("%llu bytes could not be read; every record that passes its checksum is kept.",
+                  static_cast<unsigned long long>(report.damaged_bytes)));
+  if (report.parked_blocks > 0)
+    ereport(WARNING,
+            errmsg("write buffer holds rows of more tables than \"writecache.max_tables\""),
+            errhint("Raise the setting and restart; the rows stay in the file until then."));
+  if (report.blocks_in_use > 0)
+    ereport(LOG, errmsg("write buffer: found %llu records in %u blocks",
+                        static_cast<unsigned long long>(report.frames), report.blocks_in_use));
+}
+
+void startup() {
+  if (previous_startup) previous_startup();
+  if (IsBinaryUpgrade) return;
+  LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+  bool found;
+  server =
+      static_cast<ServerState*>(ShmemInitStruct("pg_writecache server", server_size(), &found));
+  void* index = ShmemInitStruct("pg_writecache index", shared_index_size(geometry), &found);
+  LWLockRelease(AddinShmemInitLock);
+
+  std::memset(static_cast<void*>(server), 0, server_size());
+  server->launcher_proc = -1;
+  ConditionVariableInit(&server->progress);
+  (new (locks_storage) LwLocks)->set(GetNamedLWLockTranche(kTranche));
+  if (!file_made) {
+    new (file_storage) BufferFile;
+    file_made = true;
+  }
+  open_file();
+  const FileHeader& header = buffer_file().header();
+  new (buffer_storage) WriteBuffer(
+      WriteBuffer::Create{}, index, buffer_file().data(),
+      Geometry{std::min(header.block_count, geometry.block_count), geometry.queue_count},
+      header.incarnation, header.run, locks());
+  ready = true;
+  scan_file();
+}
+
+// Fates looked up beforehand, so that the core's walk never leaves for PostgreSQL.
+class KnownFates final : public FateOf {
+ public:
+  KnownFates(const Xid* xids, const Fate* fates, std::size_t count)
+      : xids_(xids), fates_(fates), count_(count) {}
+  Fate operator()(Xid xid) const noexcept override {
+    const Xid* found = std::lower_bound(xids_, xids_ + count_, xid);
+    return found != xids_ + count_ && *found == xid ? fates_[found - xids_] : Fate::kNotCommitted;
+  }
+
+ private:
+  const Xid* xids_;
+  const Fate* fates_;
+  std::size_t count_;
+};
+
+Fate fate_of(Xid xid) {
+  if (!TransactionIdPrecedes(xid, ReadNextTransactionId())) return Fate::kNotCommitted;
+  if (TransactionIdPrecedes(xid, compat::oldest_clog_xid())) return Fate::kForgotten;
+  return TransactionIdDidCommit(xid) ? Fate::kCommitted : Fate::kNotCommitted;
+}
+
+void settle() {
+  Xid* xids = nullptr;
+  std::size_t count = 0;
+  no_throw([&] {
+    std::vector<Xid> found = Recovery(buffer()).transactions();
+    count = found.size();
+    xids = static_cast<Xid*>(malloc((count + 1) * sizeof(Xid)));
+    if (xids == nullptr) throw std::bad_alloc();
+    std::sort(found.begin(), found.end());
+    std::copy(found.begin(), found.end(), xids);
+  });
+  auto* sorted =
+      static_cast<Xid*>(MemoryContextAllocHuge(CurrentMemoryContext, (count + 1) * sizeof(Xid)));
+  std::copy(xids, xids + count, sorted);
+  free(xids);
+  auto* fates = static_cast<Fate*>(MemoryContextAllocHuge(CurrentMemoryContext, count + 1));
+  for (std::size_t i = 0; i < count; ++i) fates[i] = fate_of(sorted[i]);
+  SettleReport report{};
+  no_throw([&] {
+    report = Recovery(buffer()).settle(KnownFates(sorted, fates, count), GetCurrentTimestamp());
+  });
+  pfree(sorted);
+  pfree(fates);
+  if (report.rows_kept + report.rows_uncommitted + report.rows_already_stored > 0)
+    ereport(
+        LOG,
+        errmsg("write buffer: %llu rows recovered",
+               static_cast<unsigned long long>(report.rows_kept)),
+        errdetail(
+            "%llu belonged to transactions that did not commit, %llu were in their tables already.",
+            static_cast<unsigned long long>(report.rows_uncommitted),
+            static_cast<unsigned long long>(report.rows_already_stored)));
+}
+
+}  // namespace
+
+void install_shmem_hooks() {
+  previous_request = shmem_request_hook;
+  shmem_request_hook = request;
+  previous_startup = shmem_startup_hook;
+  shmem_startup_hook = startup;
+}
+
+bool buffer_ready() { return ready; }
+
+void require_buffer() {
+  if (ready) return;
+  ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+          errmsg("pg_writecache is not loaded"),
+          errhint("Add pg_writecache to \"shared_preload_libraries\" and restart the server."));
+}
+
+WriteBuffer& buffer() { return *std::launder(reinterpret_cast<WriteBuffer*>(buffer_storage)); }
+BufferFile& buffer_file() { return *std::launder(reinterpret_cast<BufferFile*>(file_storage)); }
+const char* buffer_path() { return path; }
+
+LWLock* server_lock() { return &locks().base()[server_lock_id()].lock; }
+
+void ensure_settled() {
+  if (!ready || buffer().settled() || RecoveryInProgress()) return;
+  LWLock* lock = &locks().base()[recovery_lock_id()].lock;
+  LWLockAcquire(lock, LW_EXCLUSIVE);
+  if (!buffer().settled()) settle();
+  LWLockRelease(lock);
+}
+
+DatabaseSlot* database_slot(Oid database) {
+  DatabaseSlot* free_slot = nullptr;
+  LWLockAcquire(server_lock(), LW_EXCLUSIVE);
+  DatabaseSlot* found = nullptr;
+  for (DatabaseSlot& slot : server->databases) {
+    if (slot.database == database) {
+      found = &slot;
+      break;
+    }
+    if (slot.database == InvalidOid && free_slot == nullptr) free_slot = &slot;
+  }
+  if (found == nullptr && free_slot != nullptr) {
+    found = free_slot;
+    std::memset(static_cast<void*>(found), 0, sizeof(*found));
+    found->database = database;
+  }
+  LWLockRelease(server_lock());
+  return found;
+}
+
+void wake_worker(DatabaseSlot* slot) noexcept {
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  if (slot->running.load(std::memory_order_relaxed) != 0) {
+    // The process may leave at this moment; its latch stays valid memory, and whoever has it next
+    // looks up and sleeps on.
+    if (slot->sleeping.exchange(0, std::memory_order_relaxed) != 0)
+      SetLatch(compat::latch_of(slot->worker_proc));
+    return;
+  }
+  slot->wanted.store(1, std::memory_order_relaxed);
+  wake_launcher();
+}
+
+void wake_launcher() noexcept {
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  const int proc = server->launcher_proc.load(std::memory_order_relaxed);
+  if (proc >= 0) SetLatch(compat::latch_of(proc));
+}
+
+}  // namespace pgwc

@@ -1,0 +1,89 @@
+// Everything the extension keeps in PostgreSQL's shared memory beside the write buffer's own index,
+// and the mapping of the buffer file. Created by the postmaster at every start and after every
+// crash; children inherit it by fork.
+//
+// Locks (one LWLock tranche, "pg_writecache"):
+//   0                 the core's directory lock
+//   1 .. max_tables   the core's queue locks
+//   then server       DatabaseSlot and QueueStatus, all fields not marked atomic
+//   then recovery     held while the buffer is settled after a start
+// Order: recovery, server, a queue's, directory.
+#pragma once
+
+#include <atomic>
+
+#include "core/buffer_file.hpp"
+#include "pg/boundary/pg.hpp"
+
+extern "C" {
+#include "storage/condition_variable.h"
+}
+
+namespace pgwc {
+
+inline constexpr int kMaxDatabases = 128;
+inline constexpr std::size_t kErrorTextSize = 256;
+
+// One database that has or had rows in the buffer.
+struct DatabaseSlot {
+  Oid database;  // InvalidOid: free
+  pid_t worker_pid;
+  int worker_proc;
+  std::uint32_t starting;   // the launcher has registered a worker that does not run yet
+  std::uint32_t keep_away;  // sessions that want the database to themselves (DROP DATABASE)
+  TimestampTz retry_at;     // no new worker before, after one has failed
+  std::atomic<std::uint32_t> running;   // a worker is connected
+  std::atomic<std::uint32_t> sleeping;  // ... and would like to be woken
+  std::atomic<std::uint32_t> wanted;    // somebody has work for a worker
+};
+
+enum class QueueState : std::uint32_t { kActive, kRetrying, kPaused };
+
+// What the flush has to tell about a queue; same index as the core's.
+struct QueueStatus {
+  std::uint64_t queue_id;
+  TimestampTz last_flush;
+  TimestampTz last_error_at;
+  TimestampTz not_before;  // back-off after a failure
+  std::uint32_t failures;  // in a row
+  QueueState state;
+  bool watermark_applied;
+  char last_error[kErrorTextSize];
+};
+
+struct ServerState {
+  std::atomic<int> launcher_proc;  // -1: not running
+  std::atomic<TimestampTz> last_sync;
+  std::atomic<std::uint64_t> synced_seq;
+  ConditionVariable progress;  // rows stored, blocks freed, workers gone
+  DatabaseSlot databases[kMaxDatabases];
+  QueueStatus queues[FLEXIBLE_ARRAY_MEMBER];
+};
+
+// Null until shared memory is there, or when the library was not preloaded.
+extern ServerState* server;
+
+// Hooks of _PG_init.
+void install_shmem_hooks();
+
+// Whether the buffer can be used in this process.
+bool buffer_ready();
+// The same, or an ERROR with a hint.
+void require_buffer();
+WriteBuffer& buffer();
+BufferFile& buffer_file();
+const char* buffer_path();
+
+LWLock* server_lock();
+// Decides what survived the last crash, once per start. Called before any transaction commits. May
+// ERROR.
+void ensure_settled();
+
+// The slot of a database, made if need be; null if all are taken. Takes the server lock.
+DatabaseSlot* database_slot(Oid database);
+// Asks for the attention of the database's worker, or for one to be started. Never fails; callable
+// in commit callbacks.
+void wake_worker(DatabaseSlot* slot) noexcept;
+void wake_launcher() noexcept;
+
+}  // namespace pgwc

@@ -1,0 +1,249 @@
+#include <algorithm>
+#include <cstring>
+
+#include "core/flush_plan.hpp"
+#include "pg/boundary/compat.hpp"
+#include "pg/server/settings.hpp"
+#include "pg/server/shmem.hpp"
+#include "pg/server/workers.hpp"
+#include "pg/tables/attachment.hpp"
+#include "pg/write_back/flush.hpp"
+
+extern "C" {
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+#include "utils/wait_event.h"
+}
+
+namespace pgwc::workers {
+
+namespace {
+
+// How long a worker with nothing to do stays, and how often one whose blocks wait for a snapshot
+// looks again.
+constexpr std::int64_t kIdleUs = 10'000'000;
+constexpr std::int64_t kSnapshotLookUs = 200'000;
+constexpr std::int64_t kRetryAfterFailureUs = 1'000'000;
+
+DatabaseSlot* my_slot = nullptr;
+
+bool has_pending_rows() {
+  for (QueueNo q = 0; q < buffer().queue_count(); ++q) {
+    const QueueView view = buffer().view(q);
+    if (view.id != 0 && queue_database(view.id) == my_slot->database && view.pending_rows > 0)
+      return true;
+  }
+  return false;
+}
+
+void leave(int code, Datum) {
+  LWLockAcquire(server_lock(), LW_EXCLUSIVE);
+  my_slot->running.store(0);
+  my_slot->sleeping.store(0);
+  my_slot->worker_pid = 0;
+  if (code != 0) my_slot->retry_at = GetCurrentTimestamp() + kRetryAfterFailureUs;
+  LWLockRelease(server_lock());
+  // Rows may have come between the last look and now.
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  if (has_pending_rows()) my_slot->wanted.store(1);
+  wake_launcher();
+  ConditionVariableBroadcast(&server->progress);
+}
+
+// Says that this worker serves the database; false if another does.
+bool enter(Oid database) {
+  my_slot = database_slot(database);
+  if (my_slot == nullptr) return false;
+  LWLockAcquire(server_lock(), LW_EXCLUSIVE);
+  const bool free = my_slot->running.load() == 0 && my_slot->keep_away == 0;
+  if (free) {
+    my_slot->worker_proc = compat::my_proc_number();
+    my_slot->worker_pid = MyProcPid;
+    my_slot->wanted.store(0);
+    my_slot->running.store(1);
+  }
+  LWLockRelease(server_lock());
+  return free;
+}
+
+// The database's or role's settings are meant for sessions, not for storing what sessions were
+// promised.
+void set_session() {
+  const char* const settings[][2] = {
+      {"synchronous_commit", "local"},
+      {"default_transaction_isolation", "read committed"},
+      {"default_transaction_read_only", "off"},
+      {"statement_timeout", "0"},
+      {"lock_timeout", "0"},
+      {"idle_in_transaction_session_timeout", "0"},
+      {"session_replication_role", "origin"},
+      {"row_security", "on"},
+  };
+  for (const auto& setting : settings)
+    SetConfigOption(setting[0], setting[1], PGC_SUSET, PGC_S_OVERRIDE);
+}
+
+int client_backends() {
+  // Includes none of ours: background workers are not counted by CountUserBackends, which wants a
+  // role.
+  return CountDBConnections(InvalidOid);
+}
+
+struct Round {
+  bool stored;       // something was stored: look again at once
+  bool pending;      // rows are pending somewhere
+  bool retired;      // blocks wait for snapshots
+  TimestampTz next;  // when the next queue is due
+};
+
+Round flush_due(bool stopping) {
+  Round round{false, false, false, PG_INT64_MAX};
+  const bool hurry = stopping || is_running_full(buffer().free_blocks(), buffer().block_count());
+  for (QueueNo q = 0; q < buffer().queue_count(); ++q) {
+    const QueueView view = buffer().view(q);
+    if (view.id == 0 || queue_database(view.id) != my_slot->database) continue;
+    if (view.retired_count > 0 && flush::release_retired(q)) round.retired = true;
+    const TimestampTz now = GetCurrentTimestamp();
+    const TimestampTz due = flush_at(view, view.policy, FlushPressure{hurry, now});
+    if (due == kNever) continue;
+    round.pending = true;
+    if (due > now) {
+      round.next = std::min(round.next, due);
+      continue;
+    }
+    switch (flush::store_batch(q)) {
+      case flush::Outcome::kStored:
+        round.stored = true;
+        if (flush::release_retired(q)) round.retired = true;
+        break;
+      case flush::Outcome::kBusy:
+      case flush::Outcome::kFailed:
+        round.next = std::min(round.next, now + back_off_us(1));
+        break;
+      case flush::Outcome::kNothing:
+      case flush::Outcome::kGone:
+        break;
+    }
+  }
+  return round;
+}
+
+}  // namespace
+
+}  // namespace pgwc::workers
+
+using namespace pgwc;
+using namespace pgwc::workers;
+
+void pgwc_worker_main(Datum argument) {
+  // SIGTERM is a request: what was acknowledged is still to be stored.
+  pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
+  pqsignal(SIGHUP, SignalHandlerForConfigReload);
+  BackgroundWorkerUnblockSignals();
+  const Oid database = DatumGetObjectId(argument);
+  if (!buffer_ready() || !enter(database)) proc_exit(0);
+  before_shmem_exit(leave, 0);
+  BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
+  set_session();
+  ensure_settled();
+  MemoryContext context =
+      AllocSetContextCreate(TopMemoryContext, "pg_writecache flush worker", ALLOCSET_DEFAULT_SIZES);
+  MemoryContextSwitchTo(context);
+
+  TimestampTz idle_since = GetCurrentTimestamp();
+  TimestampTz stop_by = PG_INT64_MAX;
+  for (;;) {
+    ResetLatch(MyLatch);
+    CHECK_FOR_INTERRUPTS();
+    if (ConfigReloadPending) {
+      ConfigReloadPending = false;
+      ProcessConfigFile(PGC_SIGHUP);
+    }
+    my_slot->sleeping.store(0);
+    const bool stopping = ShutdownRequestPending;
+    if (stopping && stop_by == PG_INT64_MAX)
+      stop_by = GetCurrentTimestamp() + USECS_PER_SEC * settings::shutdown_timeout_s;
+
+    pgstat_report_activity(STATE_RUNNING, "flushing");
+    Round round = flush_due(stopping);
+    pgstat_report_activity(STATE_IDLE, nullptr);
+    MemoryContextReset(context);
+    if (round.pending || round.stored) wake_launcher();  // to sync the file
+
+    const TimestampTz now = GetCurrentTimestamp();
+    if (stopping && (now >= stop_by || (!round.pending && client_backends() == 0))) break;
+    if (my_slot->keep_away != 0 && !stopping) break;
+    if (round.stored) continue;
+    if (round.pending || round.retired) idle_since = now;
+    if (!stopping && now - idle_since >= kIdleUs) break;
+
+    // Whoever publishes from here on sees that we sleep; what came before shows in the second look.
+    my_slot->sleeping.store(1);
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    TimestampTz next = round.next;
+    for (QueueNo q = 0; q < buffer().queue_count(); ++q) {
+      const QueueView view = buffer().view(q);
+      if (view.id == 0 || queue_database(view.id) != database) continue;
+      // What failed or is locked is due all the time, and waits for its next try.
+      const TimestampTz due = flush_at(view, view.policy, FlushPressure{false, now});
+      if (due > now || round.next == PG_INT64_MAX) next = std::min(next, due);
+    }
+    if (round.retired) next = std::min(next, now + kSnapshotLookUs);
+    if (stopping) next = std::min(next, now + 10'000);
+    if (next == PG_INT64_MAX) next = idle_since + kIdleUs;
+    const std::int64_t wait_us = next - GetCurrentTimestamp();
+    if (wait_us > 0)
+      (void)WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+                      static_cast<long>((wait_us + 999) / 1000), PG_WAIT_EXTENSION);
+  }
+  proc_exit(0);
+}
+
+namespace pgwc::workers {
+
+namespace {
+
+Oid kept_away = InvalidOid;
+
+void end_keep_away() noexcept {
+  if (kept_away == InvalidOid) return;
+  if (DatabaseSlot* slot = database_slot(kept_away)) {
+    LWLockAcquire(server_lock(), LW_EXCLUSIVE);
+    if (slot->keep_away > 0) --slot->keep_away;
+    LWLockRelease(server_lock());
+    wake_launcher();
+  }
+  kept_away = InvalidOid;
+}
+
+void xact_callback(XactEvent event, void*) {
+  if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT) end_keep_away();
+}
+
+}  // namespace
+
+void keep_away(Oid database) {
+  DatabaseSlot* slot = database_slot(database);
+  if (slot == nullptr || kept_away != InvalidOid) return;
+  LWLockAcquire(server_lock(), LW_EXCLUSIVE);
+  ++slot->keep_away;
+  LWLockRelease(server_lock());
+  kept_away = database;
+  while (slot->running.load() != 0 || slot->starting != 0) {
+    ConditionVariablePrepareToSleep(&server->progress);
+    wake_worker(slot);
+    if (slot->running.load() != 0 || slot->starting != 0)
+      ConditionVariableTimedSleep(&server->progress, 100, PG_WAIT_EXTENSION);
+    ConditionVariableCancelSleep();
+    CHECK_FOR_INTERRUPTS();
+  }
+}
+
+void init() { RegisterXactCallback(xact_callback, nullptr); }
+
+}  // namespace pgwc::workers

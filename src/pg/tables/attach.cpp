@@ -1,0 +1,282 @@
+// SQL functions attach, alter, detach, and the trigger on writecache.attached.
+#include <cstring>
+
+#include "pg/boundary/compat.hpp"
+#include "pg/server/shmem.hpp"
+#include "pg/tables/attachment.hpp"
+#include "pg/tables/catalog.hpp"
+#include "pg/write_back/drain.hpp"
+
+extern "C" {
+#include "access/genam.h"
+#include "catalog/catalog.h"
+#include "catalog/pg_constraint.h"
+#include "catalog/pg_namespace.h"
+#include "catalog/pg_trigger.h"
+#include "commands/sequence.h"
+#include "commands/trigger.h"
+#include "foreign/fdwapi.h"
+#include "utils/acl.h"
+#include "utils/fmgroids.h"
+#include "utils/inval.h"
+#include "utils/syscache.h"
+}
+
+namespace pgwc {
+
+namespace {
+
+using namespace catalog;
+
+constexpr char kWriteBack[] = "write_back";
+
+// An owner's table, locked against writers and the flush worker.
+Relation open_owned(Oid relid) {
+  Relation relation = relation_open(relid, ShareRowExclusiveLock);
+  if (!compat::is_table_owner(relid, GetUserId()))
+    aclcheck_error(ACLCHECK_NOT_OWNER, get_relkind_objtype(relation->rd_rel->relkind),
+                   RelationGetRelationName(relation));
+  return relation;
+}
+
+[[noreturn]] void refuse(Relation relation, const char* what, const char* hint) {
+  ereport(ERROR, errcode(ERRCODE_WRONG_OBJECT_TYPE),
+          errmsg("cannot attach %s \"%s\" as write_back", what, RelationGetRelationName(relation)),
+          errhint("%s", hint));
+  pg_unreachable();
+}
+
+void check_kind(Relation relation) {
+  const Form_pg_class form = relation->rd_rel;
+  constexpr char kOrdinary[] =
+      "Attach an ordinary table, a partitioned table or a foreign table that accepts INSERT.";
+  switch (form->relkind) {
+    case RELKIND_RELATION:
+    case RELKIND_PARTITIONED_TABLE:
+      break;
+    case RELKIND_FOREIGN_TABLE: {
+      const FdwRoutine* fdw = GetFdwRoutineForRelation(relation, false);
+      const int allowed = fdw->IsForeignRelUpdatable
+                              ? fdw->IsForeignRelUpdatable(relation)
+                              : (fdw->ExecForeignInsert ? 1 << CMD_INSERT : 0);
+      if (fdw->ExecForeignInsert == nullptr || (allowed & (1 << CMD_INSERT)) == 0)
+        refuse(relation, "foreign table without INSERT",
+               "Its foreign-data wrapper or its options forbid INSERT.");
+      break;
+    }
+    case RELKIND_VIEW:
+      refuse(relation, "view", "Attach the table that the view inserts into.");
+    case RELKIND_MATVIEW:
+      refuse(relation, "materialized view", kOrdinary);
+    default:
+      refuse(relation, "relation", kOrdinary);
+  }
+  if (form->relpersistence == RELPERSISTENCE_TEMP)
+    refuse(relation, "temporary table",
+           "Its rows are visible to one session only, and so never reach the flush worker.");
+  if (form->relpersistence == RELPERSISTENCE_UNLOGGED)
+    refuse(relation, "unlogged table", "A crash empties it; use ALTER TABLE ... SET LOGGED first.");
+  if (IsCatalogRelation(relation) || form->relnamespace == PG_CATALOG_NAMESPACE ||
+      RelationGetRelid(relation) < FirstNormalObjectId)
+    refuse(relation, "system catalog", kOrdinary);
+  if (std::strcmp(get_namespace_name(form->relnamespace), "writecache") == 0)
+    refuse(relation, "table of the extension", kOrdinary);
+}
+
+void check_triggers(Relation relation, bool allowed) {
+  const TriggerDesc* triggers = relation->trigdesc;
+  for (int i = 0; !allowed && triggers != nullptr && i < triggers->numtriggers; ++i) {
+    const Trigger& trigger = triggers->triggers[i];
+    if (trigger.tgisinternal || !TRIGGER_FOR_INSERT(trigger.tgtype)) continue;
+    ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+            errmsg("cannot attach table \"%s\" as write_back: it has triggers on INSERT",
+                   RelationGetRelationName(relation)),
+            errdetail("Trigger \"%s\" would run when rows are flushed, as the owner of the table.",
+                      trigger.tgname),
+            errhint("Pass allow_triggers => true if that is what you want."));
+  }
+}
+
+// What plain INSERT would have checked at once and the flush will find out later.
+void notice_late_constraints(Relation relation) {
+  ScanKeyData key;
+  Relation constraints = table_open(ConstraintRelationId, AccessShareLock);
+  ScanKeyInit(&key, Anum_pg_constraint_conrelid, BTEqualStrategyNumber, F_OIDEQ,
+              ObjectIdGetDatum(RelationGetRelid(relation)));
+  SysScanDesc scan =
+      systable_beginscan(constraints, ConstraintRelidTypidNameIndexId, true, nullptr, 1, &key);
+  List* constraint_indexes = NIL;
+  while (HeapTuple tuple = systable_getnext(scan)) {
+    const auto* form = reinterpret_cast<Form_pg_constraint>(GETSTRUCT(tuple));
+    const char* kind = form->contype == CONSTRAINT_PRIMARY     ? "primary key"
+                       : form->contype == CONSTRAINT_UNIQUE    ? "unique"
+                       : form->contype == CONSTRAINT_FOREIGN   ? "foreign key"
+                       : form->contype == CONSTRAINT_EXCLUSION ? "exclusion"
+                                                               : nullptr;
+    if (kind == nullptr) continue;
+    if (form->contype != CONSTRAINT_FOREIGN)
+      constraint_indexes = lappend_oid(constraint_indexes, form->conindid);
+    ereport(NOTICE, errmsg("%s constraint \"%s\" will be checked when rows are flushed", kind,
+                           NameStr(form->conname)));
+  }
+  systable_endscan(scan);
+  table_close(constraints, AccessShareLock);
+  ListCell* cell;
+  foreach (cell, RelationGetIndexList(relation)) {
+    const Oid index = lfirst_oid(cell);
+    if (list_member_oid(constraint_indexes, index)) continue;
+    Relation opened = index_open(index, AccessShareLock);
+    if (opened->rd_index->indisunique)
+      ereport(NOTICE, errmsg("unique index \"%s\" will be checked when rows are flushed",
+                             RelationGetRelationName(opened)));
+    index_close(opened, AccessShareLock);
+  }
+}
+
+[[noreturn]] void bad_option(const char* name, const char* detail) {
+  ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+          errmsg("invalid value for option \"%s\"", name), errdetail("%s", detail));
+  pg_unreachable();
+}
+
+// Takes the options that were given, arguments `first` and on, in the order of their columns.
+void take_options(FunctionCallInfo fcinfo, int first, AttachedRow* row) {
+  for (int column = kFlushInterval; column <= kAllowTriggers; ++column) {
+    const int argument = first + column - kFlushInterval;
+    if (PG_ARGISNULL(argument)) continue;
+    row->values[column - 1] = PG_GETARG_DATUM(argument);
+    row->nulls[column - 1] = false;
+  }
+  if (!row->nulls[kFlushInterval - 1]) {
+    const Interval* value = DatumGetIntervalP(row->values[kFlushInterval - 1]);
+    const std::int64_t us =
+        value->time + (value->day + std::int64_t{30} * value->month) * USECS_PER_DAY;
+    if (us < 1000 || us > USECS_PER_DAY)
+      bad_option("flush_interval", "It must lie between 1 ms and 1 day.");
+  }
+  if (!row->nulls[kFlushRows - 1] && DatumGetInt64(row->values[kFlushRows - 1]) <= 0)
+    bad_option("flush_rows", "It must be greater than zero.");
+  if (!row->nulls[kFlushBytes - 1] && DatumGetInt64(row->values[kFlushBytes - 1]) <= 0)
+    bad_option("flush_bytes", "It must be greater than zero.");
+  const char* when_full = TextDatumGetCString(row->values[kWhenFull - 1]);
+  if (std::strcmp(when_full, "wait") != 0 && std::strcmp(when_full, "write_through") != 0 &&
+      std::strcmp(when_full, "error") != 0)
+    bad_option("when_full", "It must be \"wait\", \"write_through\" or \"error\".");
+}
+
+AttachedRow default_row(Oid relation, Oid mode) {
+  AttachedRow row{};
+  for (bool& is_null : row.nulls) is_null = false;
+  row.values[kRelation - 1] = ObjectIdGetDatum(relation);
+  row.values[kAttachment - 1] = Int32GetDatum(
+      static_cast<std::int32_t>(nextval_internal(relation_named("attachment_seq"), false)));
+  row.values[kMode - 1] = ObjectIdGetDatum(mode);
+  row.nulls[kFlushInterval - 1] = row.nulls[kFlushRows - 1] = row.nulls[kFlushBytes - 1] = true;
+  row.values[kWhenFull - 1] = CStringGetTextDatum("wait");
+  row.values[kReadPending - 1] = BoolGetDatum(true);
+  row.values[kAllowTriggers - 1] = BoolGetDatum(false);
+  return row;
+}
+
+// Every session makes its plans for the table anew; in force for this one at once.
+void announce(Relation relation) {
+  CacheInvalidateRelcache(relation);
+  CommandCounterIncrement();
+}
+
+const char* mode_label(Oid mode) {
+  return DatumGetCString(DirectFunctionCall1(enum_out, ObjectIdGetDatum(mode)));
+}
+
+Oid relation_argument(FunctionCallInfo fcinfo) {
+  if (PG_ARGISNULL(0))
+    ereport(ERROR, errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("relation must not be null"));
+  return PG_GETARG_OID(0);
+}
+
+// The row of an attached table, or an ERROR.
+void read_or_raise(Relation relation, AttachedRow* row) {
+  if (read_attached(RelationGetRelid(relation), row)) return;
+  ereport(ERROR, errcode(ERRCODE_UNDEFINED_OBJECT),
+          errmsg("table \"%s\" is not attached", RelationGetRelationName(relation)));
+}
+
+}  // namespace
+}  // namespace pgwc
+
+using namespace pgwc;
+
+PGWC_FUNCTION(pgwc_attach) {
+  require_buffer();
+  const Oid relid = relation_argument(fcinfo);
+  if (PG_ARGISNULL(1))
+    ereport(ERROR, errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("mode must not be null"));
+  const Oid mode = PG_GETARG_OID(1);
+  const char* label = mode_label(mode);
+  if (std::strcmp(label, kWriteBack) != 0)
+    ereport(ERROR, errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+            errmsg("mode %s is not available in this version", label),
+            errhint("Use mode write_back."));
+  Relation relation = open_owned(relid);
+  check_kind(relation);
+  AttachedRow row;
+  if (read_attached(relid, &row))
+    ereport(
+        ERROR, errcode(ERRCODE_DUPLICATE_OBJECT),
+        errmsg("table \"%s\" is attached already", RelationGetRelationName(relation)),
+        errhint(
+            "Change its options with writecache.alter(), or its mode after writecache.detach()."));
+  row = default_row(relid, mode);
+  take_options(fcinfo, 2, &row);
+  check_triggers(relation, DatumGetBool(row.values[kAllowTriggers - 1]));
+  insert_attached(row);
+  announce(relation);
+  notice_late_constraints(relation);
+  relation_close(relation, NoLock);
+  PG_RETURN_VOID();
+}
+
+PGWC_FUNCTION(pgwc_alter) {
+  require_buffer();
+  Relation relation = open_owned(relation_argument(fcinfo));
+  AttachedRow row;
+  read_or_raise(relation, &row);
+  take_options(fcinfo, 1, &row);
+  check_triggers(relation, DatumGetBool(row.values[kAllowTriggers - 1]));
+  update_attached(RelationGetRelid(relation), row);
+  announce(relation);
+  relation_close(relation, NoLock);
+  PG_RETURN_VOID();
+}
+
+PGWC_FUNCTION(pgwc_detach) {
+  require_buffer();
+  Relation relation = open_owned(relation_argument(fcinfo));
+  AttachedRow row;
+  read_or_raise(relation, &row);
+  const std::int32_t attachment = DatumGetInt32(row.values[kAttachment - 1]);
+  (void)drain::drain_table(RelationGetRelid(relation));
+  delete_attached(RelationGetRelid(relation));
+  delete_watermark(attachment);
+  drain::drop_queue_at_commit(attachment);
+  announce(relation);
+  relation_close(relation, NoLock);
+  PG_RETURN_VOID();
+}
+
+PGWC_FUNCTION(pgwc_attached_changed) {
+  if (!CALLED_AS_TRIGGER(fcinfo))
+    ereport(ERROR, errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+            errmsg("must be called as a trigger"));
+  const auto* data = reinterpret_cast<const TriggerData*>(fcinfo->context);
+  TupleDesc desc = RelationGetDescr(data->tg_relation);
+  for (HeapTuple tuple : {data->tg_trigtuple, data->tg_newtuple}) {
+    if (tuple == nullptr) continue;
+    bool is_null;
+    const Oid relation = DatumGetObjectId(heap_getattr(tuple, kRelation, desc, &is_null));
+    // A row may name a table that is gone.
+    if (SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relation)))
+      CacheInvalidateRelcacheByRelid(relation);
+  }
+  return PointerGetDatum(nullptr);
+}

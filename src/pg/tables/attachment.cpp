@@ -1,0 +1,171 @@
+#include "pg/tables/attachment.hpp"
+
+#include <cstring>
+
+#include "core/checksum.hpp"
+#include "pg/server/settings.hpp"
+#include "pg/server/shmem.hpp"
+#include "pg/tables/catalog.hpp"
+
+extern "C" {
+#include "catalog/pg_enum.h"
+#include "catalog/pg_trigger.h"
+#include "commands/trigger.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
+#include "utils/reltrigger.h"
+#include "utils/syscache.h"
+}
+
+namespace pgwc::attachments {
+
+namespace {
+
+HTAB* cache = nullptr;
+std::uint64_t invalidations = 0;
+
+void forget_catalog(Datum, int, std::uint32_t) {
+  ++invalidations;
+  if (cache == nullptr) return;
+  HASH_SEQ_STATUS scan;
+  hash_seq_init(&scan, cache);
+  while (auto* entry = static_cast<Attachment*>(hash_seq_search(&scan)))
+    hash_search(cache, &entry->relation, HASH_REMOVE, nullptr);
+}
+
+void forget_relation(Datum, Oid relation) {
+  if (relation == InvalidOid) {
+    forget_catalog(0, 0, 0);
+  } else if (cache != nullptr) {
+    ++invalidations;
+    hash_search(cache, &relation, HASH_REMOVE, nullptr);
+  }
+}
+
+std::int64_t interval_us(const Interval* interval) {
+  return interval->time + (interval->day + std::int64_t{30} * interval->month) * USECS_PER_DAY;
+}
+
+Mode mode_of(Oid label) {
+  HeapTuple tuple = SearchSysCache1(ENUMOID, ObjectIdGetDatum(label));
+  if (!HeapTupleIsValid(tuple)) elog(ERROR, "cache lookup failed for enum value %u", label);
+  const char* name = NameStr(reinterpret_cast<Form_pg_enum>(GETSTRUCT(tuple))->enumlabel);
+  Mode mode = Mode::kWriteBack;
+  if (std::strcmp(name, "write_around") == 0) mode = Mode::kWriteAround;
+  if (std::strcmp(name, "write_through") == 0) mode = Mode::kWriteThrough;
+  if (std::strcmp(name, "cache_aside") == 0) mode = Mode::kCacheAside;
+  ReleaseSysCache(tuple);
+  return mode;
+}
+
+// Reads the catalog row of a relation; leaves the entry alone if there is none.
+void look_up(Oid relation, Attachment* entry) {
+  using namespace catalog;
+  AttachedRow row;
+  if (!read_attached(relation, &row)) return;
+  entry->attached = true;
+  entry->number = DatumGetInt32(row.values[kAttachment - 1]);
+  entry->mode = mode_of(DatumGetObjectId(row.values[kMode - 1]));
+  if (!row.nulls[kFlushInterval - 1])
+    entry->policy.interval_us = interval_us(DatumGetIntervalP(row.values[kFlushInterval - 1]));
+  if (!row.nulls[kFlushRows - 1])
+    entry->policy.rows = static_cast<std::uint64_t>(DatumGetInt64(row.values[kFlushRows - 1]));
+  if (!row.nulls[kFlushBytes - 1])
+    entry->policy.bytes = static_cast<std::uint64_t>(DatumGetInt64(row.values[kFlushBytes - 1]));
+  const char* when_full = TextDatumGetCString(row.values[kWhenFull - 1]);
+  entry->when_full = std::strcmp(when_full, "error") == 0           ? WhenFull::kError
+                     : std::strcmp(when_full, "write_through") == 0 ? WhenFull::kWriteThrough
+                                                                    : WhenFull::kWait;
+  entry->read_pending = DatumGetBool(row.values[kReadPending - 1]);
+  entry->allow_triggers = DatumGetBool(row.values[kAllowTriggers - 1]);
+}
+
+}  // namespace
+
+void init() {
+  CacheRegisterRelcacheCallback(forget_relation, 0);
+  CacheRegisterSyscacheCallback(NAMESPACEOID, forget_catalog, 0);
+}
+
+const Attachment* find(Oid relation) {
+  // Catalogs are never attached, and looking one up here could recurse.
+  if (relation < FirstNormalObjectId) return nullptr;
+  if (cache == nullptr) {
+    HASHCTL control{};
+    control.keysize = sizeof(Oid);
+    control.entrysize = sizeof(Attachment);
+    cache = hash_create("pg_writecache attachments", 64, &control, HASH_ELEM | HASH_BLOBS);
+  }
+  auto* entry = static_cast<Attachment*>(hash_search(cache, &relation, HASH_FIND, nullptr));
+  if (entry == nullptr) {
+    if (!IsTransactionState()) return nullptr;
+    // An invalidation that arrives while the catalog is read finds no entry to drop.
+    Attachment fresh;
+    std::uint64_t before;
+    do {
+      before = invalidations;
+      fresh = {};
+      fresh.relation = relation;
+      fresh.queue = kNoQueueNo;
+      look_up(relation, &fresh);
+    } while (before != invalidations);
+    entry = static_cast<Attachment*>(hash_search(cache, &relation, HASH_ENTER, nullptr));
+    *entry = fresh;
+  }
+  return entry->attached ? entry : nullptr;
+}
+
+Attachment* find_write_back(Oid relation) {
+  if (!buffer_ready()) return nullptr;
+  auto* entry = const_cast<Attachment*>(find(relation));
+  return entry != nullptr && entry->mode == Mode::kWriteBack ? entry : nullptr;
+}
+
+std::uint32_t layout_fingerprint(TupleDesc desc) {
+  std::uint32_t print = static_cast<std::uint32_t>(desc->natts);
+  for (int i = 0; i < desc->natts; ++i) {
+    const FormData_pg_attribute* attribute = TupleDescAttr(desc, i);
+    const std::uint32_t parts[] = {print, attribute->atttypid,
+                                   static_cast<std::uint32_t>(attribute->attlen),
+                                   static_cast<std::uint32_t>(attribute->attalign)};
+    print = crc32c(parts, sizeof(parts));
+  }
+  return print;
+}
+
+void learn_shape(Attachment* attachment, Relation relation) {
+  attachment->relkind = relation->rd_rel->relkind;
+  attachment->insert_triggers = false;
+  const TriggerDesc* triggers = relation->trigdesc;
+  for (int i = 0; triggers != nullptr && i < triggers->numtriggers; ++i) {
+    const Trigger& trigger = triggers->triggers[i];
+    if (!trigger.tgisinternal && TRIGGER_FOR_INSERT(trigger.tgtype) &&
+        trigger.tgenabled != TRIGGER_DISABLED)
+      attachment->insert_triggers = true;
+  }
+  attachment->generation = layout_fingerprint(RelationGetDescr(relation));
+  attachment->shape_known = true;
+}
+
+FlushPolicy effective_policy(const Attachment& attachment) {
+  FlushPolicy policy = attachment.policy;
+  if (policy.rows == 0) policy.rows = static_cast<std::uint64_t>(settings::flush_rows);
+  if (policy.bytes == 0)
+    policy.bytes = std::uint64_t{1024} * static_cast<unsigned>(settings::flush_bytes_kb);
+  if (policy.interval_us == 0)
+    policy.interval_us = std::int64_t{1000} * settings::flush_interval_ms;
+  return policy;
+}
+
+bool open_queue(Attachment* attachment) {
+  const std::uint64_t id = attachment->queue_id();
+  if (attachment->queue != kNoQueueNo && buffer().is_queue(attachment->queue, id)) return true;
+  if (buffer().open_queue(id, attachment->relation, &attachment->queue) != Status::kOk) {
+    attachment->queue = kNoQueueNo;
+    return false;
+  }
+  buffer().set_policy(attachment->queue, effective_policy(*attachment));
+  return true;
+}
+
+}  // namespace pgwc::attachments

@@ -1,0 +1,60 @@
+// What a backend knows about attached tables: the rows of writecache.attached, cached per relation
+// and dropped on relcache invalidation. The negative answer is cached too, so that a table that is
+// not attached costs one hash look-up.
+//
+// Any backend. find() may read the catalog and so may ERROR; it needs a transaction.
+#pragma once
+
+#include "pg/boundary/pg.hpp"
+
+namespace pgwc {
+
+enum class Mode : std::uint8_t { kWriteBack, kWriteAround, kWriteThrough, kCacheAside };
+enum class WhenFull : std::uint8_t { kWait, kWriteThrough, kError };
+
+struct Attachment {
+  Oid relation;  // hash key
+  bool attached;
+  Mode mode;
+  WhenFull when_full;
+  bool read_pending;
+  bool allow_triggers;
+  std::int32_t number;  // writecache.attached.attachment
+  FlushPolicy policy;   // own options only; 0 stands for the setting
+  // Derived from the relation; filled by layout_of_relation.
+  bool shape_known;
+  bool insert_triggers;  // user triggers that an INSERT would fire
+  char relkind;
+  std::uint32_t generation;  // fingerprint of the row layout
+  // Where this database's buffer has it; kNoQueueNo until first used.
+  QueueNo queue;
+
+  std::uint64_t queue_id() const {
+    return make_queue_id(MyDatabaseId, static_cast<std::uint32_t>(number));
+  }
+};
+
+namespace attachments {
+
+// Registers the invalidation callback; from _PG_init.
+void init();
+
+// The attachment of a relation, or null. The pointer is valid until the next catalog access: copy
+// what must last.
+const Attachment* find(Oid relation);
+// The same, only when mode is write_back and the buffer is usable.
+Attachment* find_write_back(Oid relation);
+
+// Fills the derived part from the open relation.
+void learn_shape(Attachment* attachment, Relation relation);
+// A number that changes when a column is added, dropped or retyped.
+std::uint32_t layout_fingerprint(TupleDesc desc);
+
+// Effective limits: the table's, else the settings.
+FlushPolicy effective_policy(const Attachment& attachment);
+
+// Gives the attachment its queue in the buffer. False if there is no slot.
+bool open_queue(Attachment* attachment);
+
+}  // namespace attachments
+}  // namespace pgwc

@@ -1,0 +1,188 @@
+#include "pg/tables/catalog.hpp"
+
+#include <algorithm>
+
+extern "C" {
+#include "access/genam.h"
+#include "catalog/indexing.h"
+#include "catalog/namespace.h"
+#include "utils/fmgroids.h"
+}
+
+namespace pgwc::catalog {
+
+namespace {
+
+constexpr char kAttached[] = "attached";
+constexpr char kAttachedByRelation[] = "attached_pkey";
+constexpr char kAttachedByNumber[] = "attached_attachment_key";
+constexpr char kWatermark[] = "watermark";
+constexpr char kWatermarkByNumber[] = "watermark_pkey";
+
+enum WatermarkColumn : int {
+  kWatermarkAttachment = 1,
+  kIncarnation,
+  kSeq,
+  kWatermarkColumns = kSeq
+};
+
+// A look-up of at most one row by its key. Tables of the extension are few and small, but a session
+// may hold no lock on them between two look-ups.
+struct Lookup {
+  Relation table;
+  SysScanDesc scan;
+  HeapTuple tuple;  // null if there is none
+};
+
+// False if the extension is not in this database.
+bool try_begin(Lookup* lookup, const char* table_name, const char* index_name, ScanKey key,
+               LOCKMODE lock) {
+  const Oid table = relation_named(table_name);
+  const Oid index = OidIsValid(table) ? relation_named(index_name) : InvalidOid;
+  if (!OidIsValid(index)) return false;
+  lookup->table = table_open(table, lock);
+  lookup->scan = systable_beginscan(lookup->table, index, true, nullptr, 1, key);
+  lookup->tuple = systable_getnext(lookup->scan);
+  return true;
+}
+
+void end(const Lookup& lookup) {
+  systable_endscan(lookup.scan);
+  table_close(lookup.table, NoLock);
+}
+
+Lookup begin(const char* table_name, const char* index_name, ScanKey key, LOCKMODE lock) {
+  Lookup lookup;
+  if (!try_begin(&lookup, table_name, index_name, key, lock))
+    ereport(ERROR, errcode(ERRCODE_UNDEFINED_TABLE),
+            errmsg("table writecache.%s is missing", table_name),
+            errhint("Create the extension pg_writecache in this database."));
+  return lookup;
+}
+
+ScanKeyData by_relation(Oid relation) {
+  ScanKeyData key;
+  ScanKeyInit(&key, kRelation, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relation));
+  return key;
+}
+
+ScanKeyData by_number(AttrNumber column, std::int32_t number) {
+  ScanKeyData key;
+  ScanKeyInit(&key, column, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(number));
+  return key;
+}
+
+HeapTuple form(Relation table, const AttachedRow& row) {
+  return heap_form_tuple(RelationGetDescr(table), const_cast<Datum*>(row.values),
+                         const_cast<bool*>(row.nulls));
+}
+
+}  // namespace
+
+Oid relation_named(const char* name) {
+  const Oid schema = get_namespace_oid("writecache", true);
+  return OidIsValid(schema) ? get_relname_relid(name, schema) : InvalidOid;
+}
+
+bool read_attached(Oid relation, AttachedRow* row) {
+  ScanKeyData key = by_relation(relation);
+  Lookup lookup;
+  if (!try_begin(&lookup, kAttached, kAttachedByRelation, &key, AccessShareLock)) return false;
+  const bool found = HeapTupleIsValid(lookup.tuple);
+  if (found)
+    heap_deform_tuple(heap_copytuple(lookup.tuple), RelationGetDescr(lookup.table), row->values,
+                      row->nulls);
+  end(lookup);
+  return found;
+}
+
+void insert_attached(const AttachedRow& row) {
+  Relation table = table_open(relation_named(kAttached), RowExclusiveLock);
+  CatalogTupleInsert(table, form(table, row));
+  table_close(table, NoLock);
+}
+
+void update_attached(Oid relation, const AttachedRow& row) {
+  ScanKeyData key = by_relation(relation);
+  Lookup lookup = begin(kAttached, kAttachedByRelation, &key, RowExclusiveLock);
+  if (HeapTupleIsValid(lookup.tuple))
+    CatalogTupleUpdate(lookup.table, &lookup.tuple->t_self, form(lookup.table, row));
+  end(lookup);
+}
+
+void delete_attached(Oid relation) {
+  ScanKeyData key = by_relation(relation);
+  Lookup lookup = begin(kAttached, kAttachedByRelation, &key, RowExclusiveLock);
+  if (HeapTupleIsValid(lookup.tuple)) CatalogTupleDelete(lookup.table, &lookup.tuple->t_self);
+  end(lookup);
+}
+
+Oid relation_of(std::int32_t attachment) {
+  ScanKeyData key = by_number(kAttachment, attachment);
+  Lookup lookup;
+  if (!try_begin(&lookup, kAttached, kAttachedByNumber, &key, AccessShareLock)) return InvalidOid;
+  Oid relation = InvalidOid;
+  if (HeapTupleIsValid(lookup.tuple)) {
+    bool is_null;
+    relation = DatumGetObjectId(
+        heap_getattr(lookup.tuple, kRelation, RelationGetDescr(lookup.table), &is_null));
+  }
+  end(lookup);
+  return relation;
+}
+
+List* all_attached() {
+  List* result = NIL;
+  const Oid table_oid = relation_named(kAttached);
+  if (!OidIsValid(table_oid)) return NIL;
+  Relation table = table_open(table_oid, AccessShareLock);
+  SysScanDesc scan = systable_beginscan(table, InvalidOid, false, nullptr, 0, nullptr);
+  while (HeapTuple tuple = systable_getnext(scan)) {
+    bool is_null;
+    result = lappend_oid(result, DatumGetObjectId(heap_getattr(tuple, kRelation,
+                                                               RelationGetDescr(table), &is_null)));
+  }
+  systable_endscan(scan);
+  table_close(table, AccessShareLock);
+  return result;
+}
+
+std::uint64_t read_watermark(std::int32_t attachment, std::uint64_t incarnation) {
+  ScanKeyData key = by_number(kWatermarkAttachment, attachment);
+  Lookup lookup = begin(kWatermark, kWatermarkByNumber, &key, AccessShareLock);
+  std::uint64_t seq = 0;
+  if (HeapTupleIsValid(lookup.tuple)) {
+    Datum values[kWatermarkColumns];
+    bool nulls[kWatermarkColumns];
+    heap_deform_tuple(lookup.tuple, RelationGetDescr(lookup.table), values, nulls);
+    if (static_cast<std::uint64_t>(DatumGetInt64(values[kIncarnation - 1])) == incarnation)
+      seq = static_cast<std::uint64_t>(DatumGetInt64(values[kSeq - 1]));
+  }
+  end(lookup);
+  return seq;
+}
+
+void write_watermark(std::int32_t attachment, std::uint64_t incarnation, std::uint64_t seq) {
+  Datum values[kWatermarkColumns] = {Int32GetDatum(attachment),
+                                     Int64GetDatum(static_cast<std::int64_t>(incarnation)),
+                                     Int64GetDatum(static_cast<std::int64_t>(seq))};
+  bool nulls[kWatermarkColumns] = {};
+  ScanKeyData key = by_number(kWatermarkAttachment, attachment);
+  Lookup lookup = begin(kWatermark, kWatermarkByNumber, &key, RowExclusiveLock);
+  HeapTuple tuple = heap_form_tuple(RelationGetDescr(lookup.table), values, nulls);
+  if (HeapTupleIsValid(lookup.tuple))
+    CatalogTupleUpdate(lookup.table, &lookup.tuple->t_self, tuple);
+  else
+    CatalogTupleInsert(lookup.table, tuple);
+  heap_freetuple(tuple);
+  end(lookup);
+}
+
+void delete_watermark(std::int32_t attachment) {
+  ScanKeyData key = by_number(kWatermarkAttachment, attachment);
+  Lookup lookup = begin(kWatermark, kWatermarkByNumber, &key, RowExclusiveLock);
+  if (HeapTupleIsValid(lookup.tuple)) CatalogTupleDelete(lookup.table, &lookup.tuple->t_self);
+  end(lookup);
+}
+
+}  // namespace pgwc::catalog

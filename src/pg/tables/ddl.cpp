@@ -1,0 +1,138 @@
+#include "pg/tables/ddl.hpp"
+
+#include "pg/boundary/compat.hpp"
+#include "pg/server/shmem.hpp"
+#include "pg/tables/attachment.hpp"
+#include "pg/tables/catalog.hpp"
+#include "pg/write_back/drain.hpp"
+#include "pg/write_back/staging.hpp"
+
+extern "C" {
+#include "catalog/dependency.h"
+#include "catalog/namespace.h"
+#include "catalog/objectaccess.h"
+#include "catalog/pg_inherits.h"
+#include "commands/defrem.h"
+#include "commands/extension.h"
+#include "commands/tablecmds.h"
+#include "nodes/parsenodes.h"
+}
+
+namespace pgwc::ddl {
+
+namespace {
+
+constinit object_access_hook_type previous_access = nullptr;
+
+constexpr char kExtension[] = "pg_writecache";
+
+void drain_locked(Oid relation) {
+  if (attachments::find_write_back(relation) != nullptr) (void)drain::drain_table(relation);
+}
+
+bool may_change(Oid relation) {
+  return compat::is_table_owner(relation, GetUserId()) ||
+         pg_class_aclmask(relation, GetUserId(), ACL_TRUNCATE | ACL_TRIGGER, ACLMASK_ANY) != 0;
+}
+
+// Drains a table named by a command, and the attached tables below it.
+void drain_named(const RangeVar* name, LOCKMODE lock) {
+  if (name == nullptr) return;
+  const Oid relation = RangeVarGetRelid(name, NoLock, true);
+  // The command says itself what does not exist or is not allowed; it must not cost anybody a lock
+  // before.
+  if (!OidIsValid(relation) || !may_change(relation)) return;
+  List* tables = find_all_inheritors(relation, NoLock, nullptr);
+  // A partition's rows may wait in its parent's queue.
+  bool any = false;
+  ListCell* cell;
+  foreach (cell, tables)
+    if (attachments::find_write_back(lfirst_oid(cell)) != nullptr) any = true;
+  if (!any) return;
+  // A lower lock than the worker's conflicts with would let rows slip in behind the drain.
+  LockRelationOid(relation, lock < ShareRowExclusiveLock ? ShareRowExclusiveLock : lock);
+  foreach (cell, tables) {
+    const Oid table = lfirst_oid(cell);
+    if (attachments::find_write_back(table) == nullptr) continue;
+    LockRelationOid(table, lock < ShareRowExclusiveLock ? ShareRowExclusiveLock : lock);
+    drain_locked(table);
+  }
+}
+
+void drain_all() {
+  ListCell* cell;
+  foreach (cell, catalog::all_attached()) {
+    const Oid relation = lfirst_oid(cell);
+    LockRelationOid(relation, ShareRowExclusiveLock);
+    drain_locked(relation);
+  }
+}
+
+bool drops_the_extension(const DropStmt* drop) {
+  if (drop->removeType != OBJECT_EXTENSION) return false;
+  ListCell* cell;
+  foreach (cell, drop->objects)
+    if (strcmp(strVal(lfirst(cell)), kExtension) == 0) return true;
+  return false;
+}
+
+void dropped(ObjectAccessType access, Oid class_id, Oid object, int sub, void* argument) {
+  if (previous_access) previous_access(access, class_id, object, sub, argument);
+  if (access != OAT_DROP || class_id != RelationRelationId || sub != 0 || !buffer_ready()) return;
+  const Attachment* attachment = attachments::find(object);
+  if (attachment == nullptr || !OidIsValid(catalog::relation_named("attached"))) return;
+  const std::int32_t number = attachment->number;
+  catalog::delete_attached(object);
+  catalog::delete_watermark(number);
+  drain::drop_queue_at_commit(number);
+}
+
+}  // namespace
+
+void before(Node* statement) {
+  ListCell* cell;
+  switch (nodeTag(statement)) {
+    case T_AlterTableStmt: {
+      auto* alter = castNode(AlterTableStmt, statement);
+      drain_named(alter->relation, AlterTableGetLockLevel(alter->cmds));
+      // ATTACH and DETACH PARTITION name the other table in the command.
+      foreach (cell, alter->cmds) {
+        auto* command = lfirst_node(AlterTableCmd, cell);
+        if (command->def != nullptr && IsA(command->def, PartitionCmd))
+          drain_named(castNode(PartitionCmd, command->def)->name, AccessExclusiveLock);
+      }
+      break;
+    }
+    case T_TruncateStmt:
+      foreach (cell, castNode(TruncateStmt, statement)->relations)
+        drain_named(lfirst_node(RangeVar, cell), AccessExclusiveLock);
+      break;
+    case T_ClusterStmt:
+      drain_named(castNode(ClusterStmt, statement)->relation, AccessExclusiveLock);
+      break;
+    case T_IndexStmt:
+      // CONCURRENTLY waits for others and must not hold a lock itself; the flush puts later rows
+      // into the index.
+      if (!castNode(IndexStmt, statement)->concurrent)
+        drain_named(castNode(IndexStmt, statement)->relation, ShareLock);
+      break;
+    case T_CreateTrigStmt:
+      drain_named(castNode(CreateTrigStmt, statement)->relation, ShareRowExclusiveLock);
+      break;
+    case T_RuleStmt:
+      drain_named(castNode(RuleStmt, statement)->relation, AccessExclusiveLock);
+      break;
+    case T_DropStmt:
+      if (drops_the_extension(castNode(DropStmt, statement))) drain_all();
+      break;
+    default:
+      break;
+  }
+}
+
+void install_hook() {
+  previous_access = object_access_hook;
+  object_access_hook = dropped;
+}
+
+}  // namespace pgwc::ddl

@@ -1,0 +1,85 @@
+#include "pg/tables/utility.hpp"
+
+#include "pg/boundary/compat.hpp"
+#include "pg/server/shmem.hpp"
+#include "pg/server/workers.hpp"
+#include "pg/tables/attachment.hpp"
+#include "pg/tables/ddl.hpp"
+#include "pg/write_back/capture_copy.hpp"
+
+extern "C" {
+#include "commands/dbcommands.h"
+#include "nodes/parsenodes.h"
+#include "tcop/utility.h"
+}
+
+namespace pgwc::utility {
+
+namespace {
+
+constinit ProcessUtility_hook_type previous_utility = nullptr;
+
+// These fail, or wait, while anybody else is connected to the database; a flush worker can
+// reconnect later.
+void send_worker_away(Node* statement) {
+  const char* name = nullptr;
+  switch (nodeTag(statement)) {
+    case T_DropdbStmt:
+      name = castNode(DropdbStmt, statement)->dbname;
+      break;
+    case T_RenameStmt:
+      if (castNode(RenameStmt, statement)->renameType == OBJECT_DATABASE)
+        name = castNode(RenameStmt, statement)->subname;
+      break;
+    case T_AlterDatabaseStmt:
+      name = castNode(AlterDatabaseStmt, statement)->dbname;
+      break;
+    case T_CreatedbStmt: {
+      ListCell* cell;
+      foreach (cell, castNode(CreatedbStmt, statement)->options) {
+        auto* option = lfirst_node(DefElem, cell);
+        if (strcmp(option->defname, "template") == 0 && option->arg != nullptr &&
+            IsA(option->arg, String))
+          name = strVal(option->arg);
+      }
+      break;
+    }
+    default:
+      break;
+  }
+  if (name == nullptr) return;
+  const Oid database = get_database_oid(name, true);
+  if (OidIsValid(database) && database != MyDatabaseId) workers::keep_away(database);
+}
+
+void process(PlannedStmt* planned, const char* query, bool read_only_tree,
+             ProcessUtilityContext context, ParamListInfo parameters, QueryEnvironment* environment,
+             DestReceiver* destination, QueryCompletion* completion) {
+  Node* statement = planned->utilityStmt;
+  if (buffer_ready() && IsUnderPostmaster) {
+    if (IsA(statement, CopyStmt)) {
+      // PostgreSQL's own checks for a COPY in a read-only or parallel context come with its own
+      // path.
+      if (capture_copy::try_copy(castNode(CopyStmt, statement), query, completion)) return;
+    } else {
+      send_worker_away(statement);
+      if (IsTransactionState()) ddl::before(statement);
+    }
+  }
+  if (previous_utility)
+    previous_utility(planned, query, read_only_tree, context, parameters, environment, destination,
+                     completion);
+  else
+    standard_ProcessUtility(planned, query, read_only_tree, context, parameters, environment,
+                            destination, completion);
+}
+
+}  // namespace
+
+void install_hook() {
+  previous_utility = ProcessUtility_hook;
+  ProcessUtility_hook = process;
+  ddl::install_hook();
+}
+
+}  // namespace pgwc::utility

@@ -1,0 +1,13 @@
+// Waiting for the flush: everything acknowledged up to a position of the buffer is stored.
+#pragma once
+
+#include "pg/boundary/pg.hpp"
+
+namespace pgwc::barrier {
+
+// Waits until nothing with a sequence number up to `seq` is pending, in one queue or (kNoQueueNo)
+// all of this database. Interruptible. False when `deadline` passed. ERROR when the rows cannot be
+// stored: a flush failed while we waited.
+bool wait_stored(QueueNo queue, std::uint64_t seq, TimestampTz deadline);
+
+}  // namespace pgwc::barrier

@@ -1,0 +1,257 @@
+#include "pg/write_back/capture_insert.hpp"
+
+#include "pg/boundary/compat.hpp"
+#include "pg/server/settings.hpp"
+#include "pg/tables/attachment.hpp"
+#include "pg/write_back/check_row.hpp"
+#include "pg/write_back/staging.hpp"
+#include "pg/write_back/store.hpp"
+
+extern "C" {
+#include "access/sysattr.h"
+#include "access/xlog.h"
+#include "commands/explain.h"
+#include "nodes/extensible.h"
+#include "nodes/makefuncs.h"
+#include "optimizer/optimizer.h"
+#include "parser/parsetree.h"
+#include "utils/lsyscache.h"
+}
+
+namespace pgwc::capture_insert {
+
+namespace {
+
+struct InsertState {
+  CustomScanState custom;  // first
+  ModifyTable* modify;
+  PlanState* input;  // of ModifyTable's outer plan, or of ModifyTable itself when aside
+  bool aside;        // this execution is ModifyTable's own
+  ResultRelInfo* target;
+  Stage* stage;
+  ProjectionInfo* without_junk;  // null if the input's rows are the table's
+  TupleTableSlot* row;           // own slot, where the input's may not be written to
+  ProjectionInfo* returning;
+};
+
+Node* create_state(CustomScan* scan);
+void begin(CustomScanState* node, EState* estate, int flags);
+TupleTableSlot* execute(CustomScanState* node);
+void end(CustomScanState* node);
+void rescan(CustomScanState* node);
+void explain(CustomScanState* node, List* ancestors, ExplainState* es);
+
+const CustomScanMethods kScanMethods = {"WriteBackInsert", create_state};
+const CustomExecMethods kExecMethods = {
+    .CustomName = "WriteBackInsert",
+    .BeginCustomScan = begin,
+    .ExecCustomScan = execute,
+    .EndCustomScan = end,
+    .ReScanCustomScan = rescan,
+    .MarkPosCustomScan = nullptr,
+    .RestrPosCustomScan = nullptr,
+    .EstimateDSMCustomScan = nullptr,
+    .InitializeDSMCustomScan = nullptr,
+    .ReInitializeDSMCustomScan = nullptr,
+    .InitializeWorkerCustomScan = nullptr,
+    .ShutdownCustomScan = nullptr,
+    .ExplainCustomScan = explain,
+};
+
+// Buffered rows have no place in the table yet, so nothing that names one can be returned.
+bool uses_row_address(Node* node, void*) {
+  if (node == nullptr) return false;
+  if (IsA(node, Var)) {
+    const Var* var = castNode(Var, node);
+    return (var->varattno < 0 && var->varattno != TableOidAttributeNumber) ||
+           !compat::is_plain_var(var);
+  }
+  return compat::walk_expression(node, uses_row_address, nullptr);
+}
+
+bool can_capture(const PlannedStmt* statement, const ModifyTable* modify) {
+  if (modify->operation != CMD_INSERT || list_length(modify->resultRelations) != 1 ||
+      modify->onConflictAction != ONCONFLICT_NONE || modify->withCheckOptionLists != NIL ||
+      statement->hasModifyingCTE)
+    return false;
+  return !uses_row_address(reinterpret_cast<Node*>(modify->returningLists), nullptr);
+}
+
+Node* create_state(CustomScan*) {
+  auto* state = reinterpret_cast<InsertState*>(newNode(sizeof(InsertState), T_CustomScanState));
+  state->custom.methods = &kExecMethods;
+  return reinterpret_cast<Node*>(state);
+}
+
+// What can only be known now. The plan may be a cached one, made under other settings.
+bool must_step_aside(Relation relation, Attachment* attachment) {
+  return attachment == nullptr || !settings::capture || IsolationIsSerializable() ||
+         IsInParallelMode() || !IsUnderPostmaster || settings::bulk_bypass_kb == 0 ||
+         (attachment->insert_triggers && !attachment->allow_triggers) ||
+         storing_into() == RelationGetRelid(relation);
+}
+
+// ModifyTable's own rule for which columns of its input make the row.
+ProjectionInfo* project_without_junk(InsertState* state, Plan* input) {
+  List* wanted = NIL;
+  bool junk = false;
+  ListCell* cell;
+  foreach (cell, input->targetlist) {
+    auto* entry = lfirst_node(TargetEntry, cell);
+    if (entry->resjunk)
+      junk = true;
+    else
+      wanted = lappend(
+          wanted, makeTargetEntry(
+                      reinterpret_cast<Expr*>(makeVar(
+                          OUTER_VAR, entry->resno, exprType(reinterpret_cast<Node*>(entry->expr)),
+                          exprTypmod(reinterpret_cast<Node*>(entry->expr)),
+                          exprCollation(reinterpret_cast<Node*>(entry->expr)), 0)),
+                      static_cast<AttrNumber>(list_length(wanted) + 1), nullptr, false));
+  }
+  if (!junk) return nullptr;
+  return ExecBuildProjectionInfo(wanted, state->custom.ss.ps.ps_ExprContext, state->row,
+                                 &state->custom.ss.ps,
+                                 RelationGetDescr(state->target->ri_RelationDesc));
+}
+
+void prepare_returning(InsertState* state) {
+  if (state->modify->returningLists == NIL) return;
+  PlanState* ps = &state->custom.ss.ps;
+  // The expressions read the table's row, not this node's own scan tuple.
+  ps->scanops = nullptr;
+  ps->scanopsset = false;
+  ps->scandesc = nullptr;
+  state->returning = ExecBuildProjectionInfo(
+      static_cast<List*>(linitial(state->modify->returningLists)), ps->ps_ExprContext,
+      ps->ps_ResultTupleSlot, ps, RelationGetDescr(state->target->ri_RelationDesc));
+}
+
+void begin(CustomScanState* node, EState* estate, int flags) {
+  auto* state = reinterpret_cast<InsertState*>(node);
+  auto* scan = castNode(CustomScan, node->ss.ps.plan);
+  state->modify = castNode(ModifyTable, linitial(scan->custom_plans));
+  const Index target = static_cast<Index>(linitial_int(state->modify->resultRelations));
+  Relation relation = compat::target_relation(estate, target);
+  Attachment* attachment = attachments::find_write_back(RelationGetRelid(relation));
+  if (attachment != nullptr && !attachment->shape_known)
+    attachments::learn_shape(attachment, relation);
+  state->aside = must_step_aside(relation, attachment);
+  if (!state->aside && (flags & EXEC_FLAG_EXPLAIN_ONLY) == 0) {
+    state->stage = staging::open(relation, attachment);
+    state->aside = state->stage == nullptr;
+  }
+  Plan* input = state->aside ? &state->modify->plan : outerPlan(state->modify);
+  if (!state->aside) {
+    state->target = makeNode(ResultRelInfo);
+    ExecInitResultRelation(estate, state->target, target);
+    compat::check_valid_result_rel(state->target);
+    state->row =
+        ExecAllocTableSlot(&estate->es_tupleTable, RelationGetDescr(relation), &TTSOpsVirtual);
+    prepare_returning(state);
+  }
+  state->input = ExecInitNode(input, estate, flags);
+  node->custom_ps = list_make1(state->input);
+  if (!state->aside) state->without_junk = project_without_junk(state, input);
+}
+
+// The table's row made of an input row, checked as an INSERT checks it.
+TupleTableSlot* make_row(InsertState* state, TupleTableSlot* input, EState* estate) {
+  TupleTableSlot* row = input;
+  if (state->without_junk != nullptr) {
+    state->custom.ss.ps.ps_ExprContext->ecxt_outertuple = input;
+    row = ExecProject(state->without_junk);
+  } else if (has_generated_columns(state->target)) {
+    row = ExecCopySlot(state->row, input);
+  }
+  check_row(state->target, row, estate);
+  return row;
+}
+
+TupleTableSlot* execute(CustomScanState* node) {
+  auto* state = reinterpret_cast<InsertState*>(node);
+  if (state->aside) return ExecProcNode(state->input);
+  EState* estate = node->ss.ps.state;
+  Relation relation = state->target->ri_RelationDesc;
+  for (;;) {
+    CHECK_FOR_INTERRUPTS();
+    ResetPerTupleExprContext(estate);
+    ResetExprContext(node->ss.ps.ps_ExprContext);
+    TupleTableSlot* input = ExecProcNode(state->input);
+    if (TupIsNull(input)) break;
+    TupleTableSlot* row = make_row(state, input, estate);
+    MemoryContext old = MemoryContextSwitchTo(GetPerTupleMemoryContext(estate));
+    staging::append(state->stage, relation, row);
+    MemoryContextSwitchTo(old);
+    if (state->modify->canSetTag) ++estate->es_processed;
+    if (state->returning != nullptr) {
+      node->ss.ps.ps_ExprContext->ecxt_scantuple = row;
+      return ExecProject(state->returning);
+    }
+  }
+  staging::end_statement(state->stage, relation);
+  return nullptr;
+}
+
+void end(CustomScanState* node) {
+  auto* state = reinterpret_cast<InsertState*>(node);
+  ExecEndNode(state->input);
+}
+
+void rescan(CustomScanState*) { elog(ERROR, "WriteBackInsert cannot be rescanned"); }
+
+void explain(CustomScanState* node, List*, ExplainState* es) {
+  auto* state = reinterpret_cast<InsertState*>(node);
+  const auto target = static_cast<Index>(linitial_int(state->modify->resultRelations));
+  ExplainPropertyText("Write Buffer", state->aside ? "not used" : "used", es);
+  ExplainPropertyText("Table", get_rel_name(rt_fetch(target, es->rtable)->relid), es);
+}
+
+// The node's own columns: those of RETURNING, whose expressions it computes itself.
+List* own_target_list(const List* returning) {
+  List* result = NIL;
+  const ListCell* cell;
+  foreach (cell, returning) {
+    auto* entry = lfirst_node(TargetEntry, cell);
+    Var* var = makeVar(INDEX_VAR, entry->resno, exprType(reinterpret_cast<Node*>(entry->expr)),
+                       exprTypmod(reinterpret_cast<Node*>(entry->expr)),
+                       exprCollation(reinterpret_cast<Node*>(entry->expr)), 0);
+    TargetEntry* own = flatCopyTargetEntry(entry);
+    own->expr = reinterpret_cast<Expr*>(var);
+    result = lappend(result, own);
+  }
+  return result;
+}
+
+}  // namespace
+
+void init() { RegisterCustomScanMethods(&kScanMethods); }
+
+void wrap_plan(PlannedStmt* statement) {
+  if (statement->commandType != CMD_INSERT || !IsA(statement->planTree, ModifyTable)) return;
+  auto* modify = castNode(ModifyTable, statement->planTree);
+  if (list_length(modify->resultRelations) != 1) return;
+  const Oid relid = rt_fetch(linitial_int(modify->resultRelations), statement->rtable)->relid;
+  if (attachments::find_write_back(relid) == nullptr || storing_into() == relid) return;
+  if (!can_capture(statement, modify)) return;
+
+  auto* scan = makeNode(CustomScan);
+  Plan* plan = &scan->scan.plan;
+  plan->startup_cost = modify->plan.startup_cost;
+  plan->total_cost = modify->plan.total_cost;
+  plan->plan_rows = modify->plan.plan_rows;
+  plan->plan_width = modify->plan.plan_width;
+  plan->plan_node_id = modify->plan.plan_node_id;
+  plan->extParam = modify->plan.extParam;
+  plan->allParam = modify->plan.allParam;
+  // Sub-selects of the statement hang on its top node, which may not be ModifyTable's turn at all.
+  plan->initPlan = modify->plan.initPlan;
+  modify->plan.initPlan = NIL;
+  plan->targetlist = own_target_list(modify->plan.targetlist);
+  scan->custom_scan_tlist = static_cast<List*>(copyObjectImpl(modify->plan.targetlist));
+  scan->custom_plans = list_make1(modify);
+  scan->methods = &kScanMethods;
+  statement->planTree = plan;
+}
+
+}  // namespace pgwc::capture_insert

@@ -1,0 +1,85 @@
+#include "pg/write_back/drain.hpp"
+
+#include "pg/boundary/compat.hpp"
+#include "pg/server/shmem.hpp"
+#include "pg/tables/attachment.hpp"
+#include "pg/write_back/flush.hpp"
+#include "pg/write_back/staging.hpp"
+
+extern "C" {
+#include "storage/lmgr.h"
+#include "storage/lock.h"
+}
+
+namespace pgwc::drain {
+
+namespace {
+
+struct Dropped {
+  Dropped* next;
+  SubTransactionId owner;
+  std::uint64_t queue_id;
+};
+Dropped* dropped = nullptr;  // in TopTransactionContext
+
+void xact_callback(XactEvent event, void*) {
+  if (event == XACT_EVENT_COMMIT) {
+    for (const Dropped* entry = dropped; entry != nullptr; entry = entry->next)
+      for (QueueNo q = 0; q < buffer().queue_count(); ++q)
+        if (buffer().is_queue(q, entry->queue_id)) buffer().drop_queue(q);
+  }
+  if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
+    dropped = nullptr;
+}
+
+void subxact_callback(SubXactEvent event, SubTransactionId mine, SubTransactionId parent, void*) {
+  if (event == SUBXACT_EVENT_COMMIT_SUB) {
+    for (Dropped* entry = dropped; entry != nullptr; entry = entry->next)
+      if (entry->owner == mine) entry->owner = parent;
+  } else if (event == SUBXACT_EVENT_ABORT_SUB) {
+    for (Dropped** link = &dropped; *link != nullptr;) {
+      if ((*link)->owner == mine)
+        *link = (*link)->next;
+      else
+        link = &(*link)->next;
+    }
+  }
+}
+
+}  // namespace
+
+bool holds_lock_against_worker(Oid relation) {
+  LOCKTAG tag;
+  SET_LOCKTAG_RELATION(tag, MyDatabaseId, relation);
+  // Those that conflict with ROW EXCLUSIVE.
+  for (LOCKMODE mode : {ShareLock, ShareRowExclusiveLock, ExclusiveLock, AccessExclusiveLock})
+    if (compat::holds_lock(tag, mode)) return true;
+  return false;
+}
+
+std::uint64_t drain_table(Oid relid) {
+  staging::spill(relid);
+  Attachment* attachment = attachments::find_write_back(relid);
+  if (attachment == nullptr) return 0;
+  const std::int32_t number = attachment->number;
+  if (!attachments::open_queue(attachment)) return 0;
+  const QueueNo queue = attachment->queue;
+  Relation relation = table_open(relid, NoLock);
+  const std::uint64_t rows = flush::drain_here(relation, number, queue);
+  table_close(relation, NoLock);
+  return rows;
+}
+
+void drop_queue_at_commit(std::int32_t attachment) {
+  auto* entry = static_cast<Dropped*>(MemoryContextAlloc(TopTransactionContext, sizeof(Dropped)));
+  *entry = {dropped, GetCurrentSubTransactionId(),
+            make_queue_id(MyDatabaseId, static_cast<std::uint32_t>(attachment))};
+  dropped = entry;
+}
+
+void init() {
+  RegisterXactCallback(xact_callback, nullptr);
+  RegisterSubXactCallback(subxact_callback, nullptr);
+}
+
+}  // namespace pgwc::drain

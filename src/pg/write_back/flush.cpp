@@ -1,0 +1,307 @@
+#include "pg/write_back/flush.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <new>
+
+#include "core/flush_plan.hpp"
+#include "core/recovery.hpp"
+#include "pg/boundary/compat.hpp"
+#include "pg/boundary/guard.hpp"
+#include "pg/server/settings.hpp"
+#include "pg/server/shmem.hpp"
+#include "pg/tables/attachment.hpp"
+#include "pg/tables/catalog.hpp"
+#include "pg/write_back/store.hpp"
+
+extern "C" {
+#include "access/xlog.h"
+#include "utils/guc.h"
+}
+
+namespace pgwc::flush {
+
+namespace {
+
+// The frames of the batch in hand. Made once per process and never destroyed: no destructor runs in
+// the server.
+std::vector<FrameRef>& batch_frames() {
+  alignas(std::vector<FrameRef>) static std::byte storage[sizeof(std::vector<FrameRef>)];
+  static std::vector<FrameRef>* frames = new (storage) std::vector<FrameRef>;
+  return *frames;
+}
+
+void note_success(QueueNo queue, std::uint64_t queue_id) {
+  LWLockAcquire(server_lock(), LW_EXCLUSIVE);
+  QueueStatus& status = server->queues[queue];
+  if (status.queue_id == queue_id) {
+    status.last_flush = GetCurrentTimestamp();
+    status.failures = 0;
+    status.not_before = 0;
+    status.state = QueueState::kActive;
+  }
+  LWLockRelease(server_lock());
+  ConditionVariableBroadcast(&server->progress);
+}
+
+void note_failure(QueueNo queue, std::uint64_t queue_id, const ErrorData* error) {
+  LWLockAcquire(server_lock(), LW_EXCLUSIVE);
+  QueueStatus& status = server->queues[queue];
+  if (status.queue_id == queue_id) {
+    status.last_error_at = GetCurrentTimestamp();
+    ++status.failures;
+    status.not_before = status.last_error_at + back_off_us(status.failures);
+    status.state = QueueState::kRetrying;
+    snprintf(status.last_error, sizeof(status.last_error), "%s: %s",
+             unpack_sql_state(error->sqlerrcode), error->message ? error->message : "");
+  }
+  LWLockRelease(server_lock());
+  ConditionVariableBroadcast(&server->progress);
+}
+
+// A slot may have changed hands since; then its status starts afresh. Returns whether the queue may
+// be tried now.
+bool prepare_status(QueueNo queue, std::uint64_t queue_id, bool* watermark_applied) {
+  LWLockAcquire(server_lock(), LW_EXCLUSIVE);
+  QueueStatus& status = server->queues[queue];
+  if (status.queue_id != queue_id) {
+    std::memset(static_cast<void*>(&status), 0, sizeof(status));
+    status.queue_id = queue_id;
+  }
+  *watermark_applied = status.watermark_applied;
+  const bool ready = status.not_before <= GetCurrentTimestamp();
+  LWLockRelease(server_lock());
+  return ready;
+}
+
+// After a restart the records may be older than the table: the watermark knows.
+void apply_watermark(QueueNo queue, std::int32_t attachment, std::uint64_t queue_id) {
+  const std::uint64_t seq = catalog::read_watermark(attachment, buffer().incarnation());
+  if (seq > 0) {
+    const std::uint64_t rows = Recovery::apply_watermark(buffer(), queue, seq);
+    if (rows > 0)
+      ereport(LOG, errmsg("write buffer: %llu rows are in table \"%s\" already",
+                          static_cast<unsigned long long>(rows),
+                          get_rel_name(catalog::relation_of(attachment))));
+  }
+  LWLockAcquire(server_lock(), LW_EXCLUSIVE);
+  if (server->queues[queue].queue_id == queue_id) server->queues[queue].watermark_applied = true;
+  LWLockRelease(server_lock());
+}
+
+// Takes a batch and stores it, rows and watermark, in the current transaction; the frames carry its
+// id afterwards.
+Batch store_in_transaction(Relation relation, QueueNo queue, std::int32_t attachment,
+                           const FlushLimits& limits) {
+  Batch batch{};
+  std::vector<FrameRef>& frames = batch_frames();
+  no_throw([&] { batch = buffer().take(queue, limits, &frames); });
+  if (frames.empty()) return batch;
+  auto* spans = static_cast<RowSpan*>(
+      MemoryContextAllocHuge(CurrentMemoryContext, sizeof(RowSpan) * frames.size()));
+  for (std::size_t i = 0; i < frames.size(); ++i) {
+    const std::span<const std::byte> rows = buffer().payload(frames[i]);
+    spans[i] = {rows.data(), rows.size(), InvalidCommandId};
+  }
+  // Index expressions and triggers are the owner's code and run with no more than the owner's
+  // rights.
+  Oid user;
+  int security;
+  GetUserIdAndSecContext(&user, &security);
+  SetUserIdAndSecContext(relation->rd_rel->relowner, security | SECURITY_RESTRICTED_OPERATION);
+  const int nest_level = NewGUCNestLevel();
+  SetConfigOption("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION);
+  store_rows(relation, spans, frames.size(), true);
+  AtEOXact_GUC(false, nest_level);
+  SetUserIdAndSecContext(user, security);
+  pfree(spans);
+
+  catalog::write_watermark(attachment, buffer().incarnation(), batch.through);
+  buffer().mark(frames, GetCurrentTransactionId());
+  return batch;
+}
+
+Outcome store_batch_in_transaction(QueueNo queue, const QueueView& view, bool watermark_applied) {
+  const auto attachment = static_cast<std::int32_t>(view.id & 0xFFFFFFFF);
+  std::vector<FrameRef>& frames = batch_frames();
+  frames.clear();
+  StartTransactionCommand();
+  const Oid relid = catalog::relation_of(attachment);
+  // A lock that is not free at once stalls only this table.
+  if (OidIsValid(relid) && !ConditionalLockRelationOid(relid, RowExclusiveLock)) {
+    AbortCurrentTransaction();
+    return Outcome::kBusy;
+  }
+  Relation relation = OidIsValid(relid) ? try_relation_open(relid, NoLock) : nullptr;
+  if (relation == nullptr || catalog::relation_of(attachment) != relid) {
+    AbortCurrentTransaction();
+    buffer().drop_queue(queue);
+    ConditionVariableBroadcast(&server->progress);
+    return Outcome::kGone;
+  }
+  if (!watermark_applied) apply_watermark(queue, attachment, view.id);
+  FlushPolicy policy{};
+  if (const Attachment* known = attachments::find_write_back(relid)) {
+    policy = attachments::effective_policy(*known);
+    buffer().set_policy(queue, policy);  // a reload may have changed it
+  }
+  const FlushLimits limits{policy.rows > 0 ? policy.rows : 1, policy.bytes > 0 ? policy.bytes : 1};
+  const Batch batch = store_in_transaction(relation, queue, attachment, limits);
+  table_close(relation, NoLock);
+  const TransactionId xid = GetTopTransactionIdIfAny();
+  CommitTransactionCommand();
+  // synchronous_commit is local: the commit record is on disk.
+  buffer().finish(queue, frames, batch.through, xid, static_cast<std::uint64_t>(XactLastCommitEnd));
+  frames.clear();
+  return batch.rows > 0 ? Outcome::kStored : Outcome::kNothing;
+}
+
+// --- draining in a session's own transaction
+// ------------------------------------------------------------------------
+
+struct Drain {
+  Drain* next;
+  QueueNo queue;
+  SubTransactionId owner;
+  TransactionId xid;
+  std::uint64_t through;
+  std::size_t count;
+  FrameRef* frames;
+};
+Drain* drains = nullptr;  // in TopTransactionContext
+
+void undo(const Drain* drain) noexcept { buffer().cancel({drain->frames, drain->count}); }
+
+void xact_callback(XactEvent event, void*) {
+  if (drains == nullptr) return;
+  if (event == XACT_EVENT_COMMIT) {
+    for (const Drain* drain = drains; drain != nullptr; drain = drain->next)
+      buffer().finish(drain->queue, {drain->frames, drain->count}, drain->through, drain->xid,
+                      static_cast<std::uint64_t>(XactLastCommitEnd));
+    drains = nullptr;
+    ConditionVariableBroadcast(&server->progress);
+  } else if (event == XACT_EVENT_ABORT) {
+    for (const Drain* drain = drains; drain != nullptr; drain = drain->next) undo(drain);
+    drains = nullptr;
+  } else if (event == XACT_EVENT_PRE_PREPARE) {
+    ereport(
+        ERROR, errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+        errmsg("cannot PREPARE a transaction that has stored buffered rows of an attached table"),
+        errhint("Call writecache.flush() for the table before the transaction."));
+  }
+}
+
+void subxact_callback(SubXactEvent event, SubTransactionId mine, SubTransactionId parent, void*) {
+  if (drains == nullptr) return;
+  if (event == SUBXACT_EVENT_COMMIT_SUB) {
+    for (Drain* drain = drains; drain != nullptr; drain = drain->next)
+      if (drain->owner == mine) drain->owner = parent;
+  } else if (event == SUBXACT_EVENT_ABORT_SUB) {
+    Drain** link = &drains;
+    while (*link != nullptr) {
+      if ((*link)->owner == mine) {
+        undo(*link);
+        *link = (*link)->next;
+      } else {
+        link = &(*link)->next;
+      }
+    }
+  }
+}
+
+}  // namespace
+
+Outcome store_batch(QueueNo queue) {
+  const QueueView view = buffer().view(queue);
+  if (view.id == 0) return Outcome::kNothing;
+  bool watermark_applied;
+  if (!prepare_status(queue, view.id, &watermark_applied)) return Outcome::kBusy;
+  volatile Outcome outcome = Outcome::kFailed;
+  MemoryContext context = CurrentMemoryContext;
+  PG_TRY();
+  { outcome = store_batch_in_transaction(queue, view, watermark_applied); }
+  PG_CATCH();
+  {
+    HOLD_INTERRUPTS();
+    MemoryContextSwitchTo(context);
+    ErrorData* error = CopyErrorData();
+    EmitErrorReport();
+    FlushErrorState();
+    AbortCurrentTransaction();
+    MemoryContextSwitchTo(context);
+    buffer().cancel(batch_frames());
+    batch_frames().clear();
+    note_failure(queue, view.id, error);
+    FreeErrorData(error);
+    RESUME_INTERRUPTS();
+  }
+  PG_END_TRY();
+  if (outcome == Outcome::kStored) note_success(queue, view.id);
+  return outcome;
+}
+
+std::uint64_t drain_here(Relation relation, std::int32_t attachment, QueueNo queue) {
+  const std::uint64_t queue_id =
+      make_queue_id(MyDatabaseId, static_cast<std::uint32_t>(attachment));
+  if (!buffer().is_queue(queue, queue_id)) return 0;
+  ensure_settled();
+  bool watermark_applied;
+  prepare_status(queue, queue_id, &watermark_applied);
+  if (!watermark_applied) apply_watermark(queue, attachment, queue_id);
+  // A second drain of the same transaction must not take what the first one has: those are
+  // unflushed until it commits.
+  for (const Drain* drain = drains; drain != nullptr; drain = drain->next)
+    if (drain->queue == queue) return 0;
+
+  const Batch batch =
+      store_in_transaction(relation, queue, attachment, FlushLimits{UINT64_MAX, UINT64_MAX});
+  std::vector<FrameRef>& frames = batch_frames();
+  if (frames.empty()) return 0;
+  MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);
+  auto* drain = static_cast<Drain*>(palloc(sizeof(Drain)));
+  drain->frames = static_cast<FrameRef*>(
+      MemoryContextAllocHuge(TopTransactionContext, sizeof(FrameRef) * frames.size()));
+  MemoryContextSwitchTo(old);
+  std::copy(frames.begin(), frames.end(), drain->frames);
+  drain->count = frames.size();
+  drain->queue = queue;
+  drain->owner = GetCurrentSubTransactionId();
+  drain->xid = GetCurrentTransactionId();
+  drain->through = batch.through;
+  drain->next = drains;
+  drains = drain;
+  frames.clear();
+  CommandCounterIncrement();
+  return batch.rows;
+}
+
+bool release_retired(QueueNo queue) {
+  RetiredBatch retired[kRetiredSlots];
+  const std::size_t count = buffer().retired(queue, retired);
+  std::uint64_t free_through = 0;
+  std::size_t i = 0;
+  // A snapshot that is held for hours must not stop the writers: when room runs out the copies go
+  // all the same.
+  const bool full = is_running_full(buffer().free_blocks(), buffer().block_count());
+  for (; i < count; ++i) {
+    if (retired[i].lsn > static_cast<std::uint64_t>(GetFlushRecPtr(nullptr))) break;
+    if (!full) {
+      int holders;
+      VirtualTransactionId* vxids = GetCurrentVirtualXIDs(
+          retired[i].flush_xid, true, false, PROC_IS_AUTOVACUUM | PROC_IN_VACUUM, &holders);
+      pfree(vxids);
+      if (holders > 0) break;
+    }
+    free_through = retired[i].batch;
+  }
+  if (free_through > 0 && buffer().reclaim(queue, free_through) > 0)
+    ConditionVariableBroadcast(&server->progress);
+  return i < count;
+}
+
+void init() {
+  RegisterXactCallback(xact_callback, nullptr);
+  RegisterSubXactCallback(subxact_callback, nullptr);
+}
+
+}  // namespace pgwc::flush

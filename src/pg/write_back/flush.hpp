@@ -1,0 +1,35 @@
+// Moving a queue's rows into its table: one transaction holds the rows, the watermark and, by the
+// flush xid stored in the records before it commits, the proof that they are there. Whatever is
+// interrupted, each row lands once.
+#pragma once
+
+#include "pg/boundary/pg.hpp"
+
+namespace pgwc::flush {
+
+enum class Outcome : std::uint8_t {
+  kStored,   // a batch was stored; there may be more
+  kNothing,  // nothing was pending
+  kBusy,     // the table is locked against us, or its last failure is too recent
+  kGone,     // no such attachment: what was pending is thrown away
+  kFailed,   // the error is noted in the queue's status
+};
+
+// Stores one batch of a queue in a transaction of its own. For the database's worker, outside any
+// transaction. Never ERRORs for reasons of the data; raises what ends the worker (cancellation,
+// shutdown).
+Outcome store_batch(QueueNo queue);
+
+// Stores everything published for a table in the current transaction. The caller holds a lock that
+// keeps writers and the worker away. If the transaction rolls back, the rows are pending again. May
+// ERROR.
+std::uint64_t drain_here(Relation relation, std::int32_t attachment, QueueNo queue);
+
+// Frees blocks whose stored rows no snapshot needs from the buffer any more. True if some wait for
+// snapshots.
+bool release_retired(QueueNo queue);
+
+// Callbacks that settle drain_here at the end of its transaction; from _PG_init.
+void init();
+
+}  // namespace pgwc::flush

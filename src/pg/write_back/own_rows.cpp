@@ -1,0 +1,49 @@
+#include "pg/write_back/own_rows.hpp"
+
+#include "pg/write_back/staging.hpp"
+
+extern "C" {
+#include "executor/executor.h"
+#include "parser/parsetree.h"
+}
+
+namespace pgwc::own_rows {
+
+namespace {
+
+constinit ExecutorStart_hook_type previous_start = nullptr;
+
+// The only mention of the table as the target of an INSERT does not read it.
+bool is_insert_target_only(const PlannedStmt* statement, Index index) {
+  return statement->commandType == CMD_INSERT && list_length(statement->resultRelations) == 1 &&
+         static_cast<Index>(linitial_int(statement->resultRelations)) == index;
+}
+
+void spill_for(const PlannedStmt* statement) {
+  Index index = 0;
+  ListCell* cell;
+  foreach (cell, statement->rtable) {
+    const auto* entry = lfirst_node(RangeTblEntry, cell);
+    ++index;
+    if (entry->rtekind == RTE_RELATION && !is_insert_target_only(statement, index) &&
+        staging::has_rows(entry->relid))
+      staging::spill(entry->relid);
+  }
+}
+
+void start(QueryDesc* query, int flags) {
+  if ((flags & EXEC_FLAG_EXPLAIN_ONLY) == 0 && staging::any()) spill_for(query->plannedstmt);
+  if (previous_start)
+    previous_start(query, flags);
+  else
+    standard_ExecutorStart(query, flags);
+}
+
+}  // namespace
+
+void install_hook() {
+  previous_start = ExecutorStart_hook;
+  ExecutorStart_hook = start;
+}
+
+}  // namespace pgwc::own_rows

@@ -1,0 +1,451 @@
+#include "pg/write_back/staging.hpp"
+
+#include <cstring>
+
+#include "pg/server/settings.hpp"
+#include "pg/server/shmem.hpp"
+#include "pg/write_back/room.hpp"
+#include "pg/write_back/store.hpp"
+
+extern "C" {
+#include "access/detoast.h"
+#include "access/xlog.h"
+#include "commands/trigger.h"
+}
+
+namespace pgwc {
+
+namespace {
+
+// Rows staged by one subtransaction at one command, in the order of their bytes.
+struct Mark {
+  std::size_t begin;
+  SubTransactionId owner;
+  SubTransactionId spilled_in;  // InvalidSubTransactionId: not in the table
+  CommandId command;
+};
+
+}  // namespace
+
+struct Stage {
+  Stage* next;
+  Oid relation;
+  std::uint64_t queue_id;
+  QueueNo queue;
+  std::uint32_t generation;
+  WhenFull when_full;
+  bool bypassing;  // too much for the buffer: rows only stop here to be stored in bulk
+  bool oversized;  // holds a row that no block can take
+  bool spilled;    // some mark's rows are in the table
+  char* data;
+  std::size_t used;
+  std::size_t capacity;
+  Mark* marks;
+  std::size_t mark_count;
+  std::size_t mark_capacity;
+};
+
+namespace {
+
+// Buffers up to this size stay for the session's next transaction.
+constexpr std::size_t kKeepCapacity = 256 * 1024;
+constexpr std::size_t kInitialCapacity = 8 * 1024;
+// What a bypassing stage collects before it stores.
+constexpr std::size_t kBypassChunk = 256 * 1024;
+
+// The session's stages: `used_stages` belong to the transaction, `idle_stages` wait for the next
+// one. All of it lives in `context`, which is never reset: the commit callback allocates nothing.
+MemoryContext context = nullptr;
+Stage* used_stages = nullptr;
+Stage* idle_stages = nullptr;
+DatabaseSlot* database = nullptr;
+
+FrameRef* frames = nullptr;
+std::size_t frame_count = 0;
+std::size_t frame_capacity = 0;
+
+void grow(Stage* stage, std::size_t need) {
+  std::size_t capacity = stage->capacity == 0 ? kInitialCapacity : stage->capacity;
+  while (capacity < need) capacity *= 2;
+  stage->data =
+      static_cast<char*>(stage->data == nullptr ? MemoryContextAllocHuge(context, capacity)
+                                                : repalloc_huge(stage->data, capacity));
+  stage->capacity = capacity;
+}
+
+std::size_t mark_end(const Stage* stage, std::size_t i) {
+  return i + 1 < stage->mark_count ? stage->marks[i + 1].begin : stage->used;
+}
+
+// Rows of this moment's command and subtransaction go behind the last mark if it says so, else
+// behind a new one.
+void mark_rows(Stage* stage) {
+  const SubTransactionId owner = GetCurrentSubTransactionId();
+  const CommandId command = GetCurrentCommandId(true);
+  if (stage->mark_count > 0) {
+    Mark& last = stage->marks[stage->mark_count - 1];
+    if (last.owner == owner && last.command == command &&
+        last.spilled_in == InvalidSubTransactionId)
+      return;
+    if (last.begin == stage->used) --stage->mark_count;
+  }
+  if (stage->mark_count == stage->mark_capacity) {
+    const std::size_t capacity = stage->mark_capacity == 0 ? 16 : stage->mark_capacity * 2;
+    const std::size_t size = capacity * sizeof(Mark);
+    stage->marks =
+        static_cast<Mark*>(stage->marks == nullptr ? MemoryContextAllocHuge(context, size)
+                                                   : repalloc_huge(stage->marks, size));
+    stage->mark_capacity = capacity;
+  }
+  stage->marks[stage->mark_count++] = {stage->used, owner, InvalidSubTransactionId, command};
+}
+
+// Back to an empty stage, its memory kept if it is small. Callable in callbacks: frees, never
+// allocates.
+void recycle(Stage* stage) noexcept {
+  if (stage->capacity > kKeepCapacity) {
+    pfree(stage->data);
+    stage->data = nullptr;
+    stage->capacity = 0;
+  }
+  if (stage->mark_capacity > 1024) {
+    pfree(stage->marks);
+    stage->marks = nullptr;
+    stage->mark_capacity = 0;
+  }
+  stage->used = stage->mark_count = 0;
+  stage->bypassing = stage->oversized = stage->spilled = false;
+  stage->relation = InvalidOid;
+  stage->next = idle_stages;
+  idle_stages = stage;
+}
+
+void forget_all() noexcept {
+  frame_count = 0;
+  while (used_stages != nullptr) {
+    Stage* stage = used_stages;
+    used_stages = stage->next;
+    recycle(stage);
+  }
+}
+
+bool has_unspilled(const Stage* stage) {
+  for (std::size_t i = 0; i < stage->mark_count; ++i)
+    if (stage->marks[i].spilled_in == InvalidSubTransactionId &&
+        stage->marks[i].begin < mark_end(stage, i))
+      return true;
+  return false;
+}
+
+// Drops rows that need not be kept any more: those stored in the subtransaction that staged them
+// live and die with it.
+void drop_spilled(Stage* stage) {
+  std::size_t kept = 0;
+  std::size_t bytes = 0;
+  for (std::size_t i = 0; i < stage->mark_count; ++i) {
+    Mark mark = stage->marks[i];
+    const std::size_t end = mark_end(stage, i);
+    if (mark.spilled_in == mark.owner) continue;
+    std::memmove(stage->data + bytes, stage->data + mark.begin, end - mark.begin);
+    const std::size_t size = end - mark.begin;
+    mark.begin = bytes;
+    bytes += size;
+    stage->marks[kept++] = mark;
+  }
+  stage->mark_count = kept;
+  stage->used = bytes;
+}
+
+void spill_stage(Stage* stage, Relation relation) {
+  const SubTransactionId current = GetCurrentSubTransactionId();
+  auto* spans = static_cast<RowSpan*>(palloc(sizeof(RowSpan) * (stage->mark_count + 1)));
+  std::size_t count = 0;
+  for (std::size_t i = 0; i < stage->mark_count; ++i) {
+    const Mark& mark = stage->marks[i];
+    const std::size_t end = mark_end(stage, i);
+    if (mark.spilled_in != InvalidSubTransactionId || mark.begin == end) continue;
+    spans[count++] = {reinterpret_cast<const std::byte*>(stage->data) + mark.begin,
+                      end - mark.begin, mark.command};
+  }
+  if (count > 0) {
+    store_rows(relation, spans, count, false);
+    for (std::size_t i = 0; i < stage->mark_count; ++i)
+      if (stage->marks[i].spilled_in == InvalidSubTransactionId)
+        stage->marks[i].spilled_in = current;
+    stage->spilled = true;
+    drop_spilled(stage);
+    stage->oversized = false;
+  }
+  pfree(spans);
+}
+
+// At commit nothing can be rolled back to a savepoint any more: only what is not in a table counts.
+void compact(Stage* stage) {
+  if (!stage->spilled) return;
+  for (std::size_t i = 0; i < stage->mark_count; ++i)
+    if (stage->marks[i].spilled_in != InvalidSubTransactionId)
+      stage->marks[i].spilled_in = stage->marks[i].owner;
+  drop_spilled(stage);
+}
+
+void need_frames(std::size_t more) {
+  if (frame_count + more <= frame_capacity) return;
+  std::size_t capacity = frame_capacity == 0 ? 64 : frame_capacity;
+  while (capacity < frame_count + more) capacity *= 2;
+  const std::size_t size = capacity * sizeof(FrameRef);
+  frames = static_cast<FrameRef*>(frames == nullptr ? MemoryContextAllocHuge(context, size)
+                                                    : repalloc_huge(frames, size));
+  frame_capacity = capacity;
+}
+
+enum class Outcome { kReserved, kToTable, kFull };
+
+Outcome reserve(Stage* stage) {
+  // What could fill half the buffer alone is no use to anybody in there.
+  if (stage->bypassing || stage->oversized ||
+      stage->used / kMaxPayload >= buffer().block_count() / 2)
+    return Outcome::kToTable;
+  need_frames(max_frames(stage->used));
+  std::size_t count = 0;
+  const Status status = buffer().reserve(
+      stage->queue, stage->queue_id, stage->generation,
+      {reinterpret_cast<const std::byte*>(stage->data), stage->used}, frames + frame_count, &count);
+  frame_count += count;
+  if (status == Status::kOk) return Outcome::kReserved;
+  if (status != Status::kNoSpace || stage->when_full == WhenFull::kWriteThrough)
+    return Outcome::kToTable;
+  if (stage->when_full == WhenFull::kError) room::raise_full(stage->relation);
+  // Somebody may wait for this transaction, and the flush for them: then waiting here could be for
+  // ever.
+  return TransactionIdIsValid(GetTopTransactionIdIfAny()) ? Outcome::kToTable : Outcome::kFull;
+}
+
+// Finds every stage's rows a place: frames in the buffer or, spilled, the table itself. Nothing
+// stays reserved while it waits, or two transactions could wait for each other's share.
+void place_rows() {
+  RoomWait wait;
+  for (Stage* stage = used_stages; stage != nullptr;) {
+    compact(stage);
+    const Outcome outcome = has_unspilled(stage) ? reserve(stage) : Outcome::kReserved;
+    if (outcome == Outcome::kFull) {
+      buffer().discard({frames, frame_count});
+      frame_count = 0;
+      room::wait_for_space(&wait, database, stage->relation);
+      stage = used_stages;
+      continue;
+    }
+    if (outcome == Outcome::kToTable) {
+      staging::spill(stage->relation);
+      compact(stage);
+    }
+    stage = stage->next;
+  }
+}
+
+void pre_commit() {
+  ensure_settled();
+  if (used_stages == nullptr) return;
+  place_rows();
+  if (frame_count == 0) return;
+  // Spills write WAL, and whether there is any decides how the rest is recovered.
+  const bool pure = XactLastRecEnd == 0;
+  const TransactionId xid = GetTopTransactionId();
+  // Frames stand in the order of the stages that have rows left.
+  std::size_t frame = 0;
+  for (Stage* stage = used_stages; stage != nullptr; stage = stage->next) {
+    for (std::size_t at = 0; at < stage->used; ++frame)
+      at += buffer().fill(frames[frame], reinterpret_cast<const std::byte*>(stage->data) + at, xid,
+                          pure);
+  }
+  Assert(frame == frame_count);
+}
+
+void on_commit() noexcept {
+  if (frame_count > 0)
+    buffer().publish({frames, frame_count}, GetCurrentTransactionStopTimestamp(),
+                     [](QueueNo) { wake_worker(database); });
+  forget_all();
+}
+
+void on_abort() noexcept {
+  if (frame_count > 0) buffer().discard({frames, frame_count});
+  forget_all();
+}
+
+void xact_callback(XactEvent event, void*) {
+  switch (event) {
+    case XACT_EVENT_PRE_COMMIT:
+      if (buffer_ready()) pre_commit();
+      break;
+    case XACT_EVENT_PRE_PREPARE:
+      // The rows must outlive this session as part of the prepared transaction: only the table can
+      // keep them so.
+      if (buffer_ready()) {
+        ensure_settled();
+        staging::spill_all();
+      }
+      break;
+    case XACT_EVENT_COMMIT:
+    case XACT_EVENT_PARALLEL_COMMIT:
+      on_commit();
+      break;
+    case XACT_EVENT_ABORT:
+    case XACT_EVENT_PARALLEL_ABORT:
+    case XACT_EVENT_PREPARE:
+      on_abort();
+      break;
+    case XACT_EVENT_PARALLEL_PRE_COMMIT:
+      break;
+  }
+}
+
+void subxact_callback(SubXactEvent event, SubTransactionId mine, SubTransactionId parent, void*) {
+  if (event != SUBXACT_EVENT_ABORT_SUB && event != SUBXACT_EVENT_COMMIT_SUB) return;
+  for (Stage* stage = used_stages; stage != nullptr; stage = stage->next) {
+    if (event == SUBXACT_EVENT_COMMIT_SUB) {
+      // Marks of the ending subtransaction are the last ones, but spills may have touched any.
+      for (std::size_t i = stage->mark_count; i-- > 0 && stage->marks[i].owner == mine;)
+        stage->marks[i].owner = parent;
+      for (std::size_t i = 0; stage->spilled && i < stage->mark_count; ++i)
+        if (stage->marks[i].spilled_in == mine) stage->marks[i].spilled_in = parent;
+    } else {
+      while (stage->mark_count > 0 && stage->marks[stage->mark_count - 1].owner == mine)
+        stage->used = stage->marks[--stage->mark_count].begin;
+      for (std::size_t i = 0; stage->spilled && i < stage->mark_count; ++i)
+        if (stage->marks[i].spilled_in == mine)
+          stage->marks[i].spilled_in = InvalidSubTransactionId;
+    }
+  }
+}
+
+Stage* find_stage(Oid relation) {
+  for (Stage* stage = used_stages; stage != nullptr; stage = stage->next)
+    if (stage->relation == relation) return stage;
+  return nullptr;
+}
+
+Stage* new_stage() {
+  if (context == nullptr)
+    context =
+        AllocSetContextCreate(TopMemoryContext, "pg_writecache staging", ALLOCSET_DEFAULT_SIZES);
+  Stage* stage = idle_stages;
+  if (stage != nullptr)
+    idle_stages = stage->next;
+  else
+    stage = static_cast<Stage*>(MemoryContextAllocZero(context, sizeof(Stage)));
+  stage->next = used_stages;
+  used_stages = stage;
+  return stage;
+}
+
+// Forms the row where it will stay: a MinimalTuple at the end of the stage.
+void form_row(Stage* stage, TupleDesc desc, Datum* values, bool* nulls) {
+  bool has_null = false;
+  Datum* fetched = nullptr;
+  for (int i = 0; i < desc->natts; ++i) {
+    if (nulls[i]) {
+      has_null = true;
+    } else if (TupleDescAttr(desc, i)->attlen == -1 &&
+               VARATT_IS_EXTERNAL(DatumGetPointer(values[i]))) {
+      // The value's home may be gone when the row is stored.
+      if (fetched == nullptr) {
+        fetched =
+            static_cast<Datum*>(palloc(sizeof(Datum) * static_cast<std::size_t>(desc->natts)));
+        std::memcpy(fetched, values, sizeof(Datum) * static_cast<std::size_t>(desc->natts));
+        values = fetched;
+      }
+      values[i] = PointerGetDatum(
+          detoast_external_attr(reinterpret_cast<struct varlena*>(DatumGetPointer(values[i]))));
+    }
+  }
+  std::size_t header = SizeofMinimalTupleHeader;
+  if (has_null) header += static_cast<std::size_t>(BITMAPLEN(desc->natts));
+  header = MAXALIGN(header);
+  const std::size_t data = heap_compute_data_size(desc, values, nulls);
+  const std::size_t size = header + data;
+  const std::size_t padded = align_up<kRowAlign>(size);
+  if (size > MaxAllocSize)
+    ereport(ERROR, errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+            errmsg("row is too large for the write buffer: size %zu, maximum size %zu", size,
+                   static_cast<std::size_t>(MaxAllocSize)));
+  if (stage->used + padded > stage->capacity) grow(stage, stage->used + padded);
+  char* target = stage->data + stage->used;
+  std::memset(target, 0, padded);
+  auto* tuple = reinterpret_cast<MinimalTuple>(target);
+  tuple->t_len = static_cast<std::uint32_t>(size);
+  HeapTupleHeaderSetNatts(tuple, desc->natts);
+  tuple->t_hoff = static_cast<std::uint8_t>(header + MINIMAL_TUPLE_OFFSET);
+  heap_fill_tuple(desc, values, nulls, target + header, data, &tuple->t_infomask,
+                  has_null ? tuple->t_bits : nullptr);
+  stage->used += padded;
+  if (padded > kMaxRow) stage->oversized = true;
+  if (fetched != nullptr) pfree(fetched);
+}
+
+bool exceeds_bypass(const Stage* stage) {
+  return settings::bulk_bypass_kb >= 0 &&
+         stage->used > std::size_t{1024} * static_cast<unsigned>(settings::bulk_bypass_kb);
+}
+
+}  // namespace
+
+namespace staging {
+
+void init() {
+  RegisterXactCallback(xact_callback, nullptr);
+  RegisterSubXactCallback(subxact_callback, nullptr);
+}
+
+Stage* open(Relation relation, Attachment* attachment) {
+  Stage* stage = find_stage(RelationGetRelid(relation));
+  if (stage != nullptr && stage->queue_id == attachment->queue_id()) return stage;
+  if (database == nullptr) database = database_slot(MyDatabaseId);
+  if (database == nullptr || !attachments::open_queue(attachment)) return nullptr;
+  if (!attachment->shape_known) attachments::learn_shape(attachment, relation);
+  stage = new_stage();
+  stage->relation = attachment->relation;
+  stage->queue_id = attachment->queue_id();
+  stage->queue = attachment->queue;
+  stage->generation = attachment->generation;
+  stage->when_full = attachment->when_full;
+  return stage;
+}
+
+void append(Stage* stage, Relation relation, TupleTableSlot* slot) {
+  mark_rows(stage);
+  slot_getallattrs(slot);
+  form_row(stage, RelationGetDescr(relation), slot->tts_values, slot->tts_isnull);
+  if (!stage->bypassing && exceeds_bypass(stage)) stage->bypassing = true;
+  if (stage->bypassing && stage->used > kBypassChunk) spill_stage(stage, relation);
+}
+
+void end_statement(Stage* stage, Relation relation) {
+  if ((stage->bypassing || stage->oversized) && has_unspilled(stage)) spill_stage(stage, relation);
+}
+
+bool any() {
+  for (Stage* stage = used_stages; stage != nullptr; stage = stage->next)
+    if (has_unspilled(stage)) return true;
+  return false;
+}
+
+bool has_rows(Oid relation) {
+  Stage* stage = find_stage(relation);
+  return stage != nullptr && has_unspilled(stage);
+}
+
+void spill(Oid relation) {
+  Stage* stage = find_stage(relation);
+  if (stage == nullptr || !has_unspilled(stage)) return;
+  // The statement that staged the rows holds the lock already.
+  Relation opened = table_open(relation, RowExclusiveLock);
+  spill_stage(stage, opened);
+  table_close(opened, NoLock);
+}
+
+void spill_all() {
+  for (Stage* stage = used_stages; stage != nullptr; stage = stage->next) spill(stage->relation);
+}
+
+}  // namespace staging
+}  // namespace pgwc

@@ -1,0 +1,47 @@
+// A transaction's rows before its commit: kept in backend memory, handed to the write buffer when
+// the transaction ends.
+//
+//   stage      append() while the statement runs
+//   rollback   of a savepoint: the rows of its subtransaction are cut off; of the transaction: all
+//   are forgotten commit     PRE_COMMIT reserves room and copies (may wait, may ERROR); COMMIT
+//   publishes (cannot fail) spill      at any moment before: the rows go into the table as ordinary
+//   inserts of this transaction
+//
+// Backends only. Row bytes are MinimalTuples, each padded to 8 bytes, external values fetched: what
+// the core frames.
+#pragma once
+
+#include "pg/boundary/pg.hpp"
+#include "pg/tables/attachment.hpp"
+
+namespace pgwc {
+
+struct Stage;
+
+namespace staging {
+
+// Registers the transaction callbacks; from _PG_init.
+void init();
+
+// Opens (or finds) this transaction's stage for a table. Null when the buffer has no place for the
+// table.
+Stage* open(Relation relation, Attachment* attachment);
+
+// Stages a row. The slot's descriptor is the relation's. Writes through when the transaction has
+// grown past writecache.bulk_bypass. May ERROR.
+void append(Stage* stage, Relation relation, TupleTableSlot* slot);
+
+// The statement is over: what must not wait for the commit goes to the table now.
+void end_statement(Stage* stage, Relation relation);
+
+// Whether this transaction has staged anything that is not in a table yet.
+bool any();
+bool has_rows(Oid relation);
+
+// Writes the transaction's staged rows of one table into it. Needs a transaction with a snapshot
+// allowed; may ERROR.
+void spill(Oid relation);
+void spill_all();
+
+}  // namespace staging
+}  // namespace pgwc

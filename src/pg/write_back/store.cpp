@@ -1,0 +1,241 @@
+#include "pg/write_back/store.hpp"
+
+#include <cstring>
+
+#include "core/layout.hpp"
+#include "pg/boundary/compat.hpp"
+#include "pg/write_back/batch_order.hpp"
+
+extern "C" {
+#include "access/heapam.h"
+#include "access/tableam.h"
+#include "catalog/pg_am.h"
+#include "commands/trigger.h"
+#include "executor/spi.h"
+#include "executor/tuptable.h"
+#include "lib/stringinfo.h"
+#include "utils/guc.h"
+#include "utils/queryenvironment.h"
+#include "utils/tuplestore.h"
+}
+
+namespace pgwc {
+
+namespace {
+
+// As COPY's own batches: enough to amortise the page lock and WAL record, small enough to stay in
+// cache.
+constexpr int kMultiInsertRows = 1000;
+constexpr std::size_t kMultiInsertBytes = 65536;
+constexpr char kBatchName[] = "pg_writecache_batch";
+
+Oid current_target = InvalidOid;
+
+// Calls fn(MinimalTuple) for every row.
+template <class Fn>
+void for_each_row(const RowSpan& span, Fn&& fn) {
+  for (std::size_t at = 0; at < span.bytes;) {
+    // The buffer's copy is read only; PostgreSQL's interface does not say const.
+    auto* tuple = reinterpret_cast<MinimalTuple>(const_cast<std::byte*>(span.data) + at);
+    at += align_up<kRowAlign>(tuple->t_len);
+    fn(tuple);
+  }
+}
+
+// table_multi_insert with its index entries: what COPY does, without COPY.
+class HeapWriter {
+ public:
+  void open(Relation relation) {
+    relation_ = relation;
+    estate_ = CreateExecutorState();
+    result_ = makeNode(ResultRelInfo);
+    InitResultRelInfo(result_, relation, 1, nullptr, 0);
+    ExecOpenIndices(result_, false);
+    bulk_ = GetBulkInsertState();
+    batch_context_ =
+        AllocSetContextCreate(CurrentMemoryContext, "pg_writecache batch", ALLOCSET_DEFAULT_SIZES);
+    slots_ = static_cast<TupleTableSlot**>(palloc0(sizeof(TupleTableSlot*) * kMultiInsertRows));
+  }
+
+  void add(MinimalTuple tuple, CommandId command) {
+    if (count_ > 0 &&
+        (command != command_ || count_ == kMultiInsertRows || bytes_ >= kMultiInsertBytes))
+      write();
+    command_ = command;
+    if (slots_[count_] == nullptr)
+      slots_[count_] = MakeSingleTupleTableSlot(RelationGetDescr(relation_), &TTSOpsHeapTuple);
+    MemoryContext old = MemoryContextSwitchTo(batch_context_);
+    ExecStoreHeapTuple(heap_tuple_from_minimal_tuple(tuple), slots_[count_], false);
+    MemoryContextSwitchTo(old);
+    ++count_;
+    bytes_ += tuple->t_len;
+  }
+
+  void close() {
+    if (count_ > 0) write();
+    for (int i = 0; i < kMultiInsertRows && slots_[i] != nullptr; ++i)
+      ExecDropSingleTupleTableSlot(slots_[i]);
+    FreeBulkInsertState(bulk_);
+    ExecCloseIndices(result_);
+    FreeExecutorState(estate_);
+    MemoryContextDelete(batch_context_);
+  }
+
+ private:
+  void write() {
+    CHECK_FOR_INTERRUPTS();
+    MemoryContext old = MemoryContextSwitchTo(batch_context_);
+    table_multi_insert(relation_, slots_, count_, command_, 0, bulk_);
+    MemoryContextSwitchTo(old);
+    for (int i = 0; i < count_; ++i) {
+      if (result_->ri_NumIndices > 0) {
+        slots_[i]->tts_tableOid = RelationGetRelid(relation_);
+        list_free(compat::insert_index_tuples(result_, slots_[i], estate_));
+        ResetPerTupleExprContext(estate_);
+      }
+      ExecClearTuple(slots_[i]);
+    }
+    MemoryContextReset(batch_context_);
+    count_ = 0;
+    bytes_ = 0;
+  }
+
+  Relation relation_ = nullptr;
+  EState* estate_ = nullptr;
+  ResultRelInfo* result_ = nullptr;
+  BulkInsertState bulk_ = nullptr;
+  MemoryContext batch_context_ = nullptr;
+  TupleTableSlot** slots_ = nullptr;
+  CommandId command_ = 0;
+  int count_ = 0;
+  std::size_t bytes_ = 0;
+};
+
+std::uint64_t store_in_heap(Relation relation, const RowSpan* spans, std::size_t count, bool sort) {
+  std::uint64_t rows = 0;
+  HeapWriter writer;
+  writer.open(relation);
+  const CommandId current = GetCurrentCommandId(true);
+  BatchOrder order = sort ? choose_batch_order(relation, spans, count) : BatchOrder{};
+  if (order.key_count > 0) {
+    begin_sort(&order, relation);
+    for (std::size_t i = 0; i < count; ++i)
+      for_each_row(spans[i], [&](MinimalTuple tuple) {
+        put_sorted(&order, tuple);
+        ++rows;
+      });
+    finish_sort(&order);
+    while (MinimalTuple tuple = next_sorted(&order)) writer.add(tuple, current);
+    writer.close();
+    end_sort(&order);
+    return rows;
+  }
+  for (std::size_t i = 0; i < count; ++i) {
+    const CommandId command = spans[i].command == InvalidCommandId ? current : spans[i].command;
+    for_each_row(spans[i], [&](MinimalTuple tuple) {
+      writer.add(tuple, command);
+      ++rows;
+    });
+  }
+  writer.close();
+  return rows;
+}
+
+// INSERT INTO t (all but generated columns) OVERRIDING SYSTEM VALUE SELECT the same FROM the batch.
+char* insert_statement(Relation relation) {
+  StringInfoData columns;
+  initStringInfo(&columns);
+  TupleDesc desc = RelationGetDescr(relation);
+  for (int i = 0; i < desc->natts; ++i) {
+    const FormData_pg_attribute* attribute = TupleDescAttr(desc, i);
+    if (attribute->attisdropped || attribute->attgenerated != '\0') continue;
+    if (columns.len > 0) appendStringInfoString(&columns, ", ");
+    appendStringInfoString(&columns, quote_identifier(NameStr(attribute->attname)));
+  }
+  char* target = quote_qualified_identifier(get_namespace_name(RelationGetNamespace(relation)),
+                                            RelationGetRelationName(relation));
+  if (columns.len == 0) return psprintf("INSERT INTO %s SELECT FROM %s", target, kBatchName);
+  return psprintf("INSERT INTO %s (%s) OVERRIDING SYSTEM VALUE SELECT %s FROM %s", target,
+                  columns.data, columns.data, kBatchName);
+}
+
+std::uint64_t store_by_executor(Relation relation, const RowSpan* spans, std::size_t count) {
+  Tuplestorestate* rows = tuplestore_begin_heap(false, false, work_mem);
+  TupleTableSlot* slot = MakeSingleTupleTableSlot(RelationGetDescr(relation), &TTSOpsMinimalTuple);
+  for (std::size_t i = 0; i < count; ++i)
+    for_each_row(spans[i], [&](MinimalTuple tuple) {
+      ExecStoreMinimalTuple(tuple, slot, false);
+      tuplestore_puttupleslot(rows, slot);
+    });
+  ExecDropSingleTupleTableSlot(slot);
+
+  char* statement = insert_statement(relation);
+  Oid user;
+  int security;
+  GetUserIdAndSecContext(&user, &security);
+  SetUserIdAndSecContext(relation->rd_rel->relowner, security | SECURITY_RESTRICTED_OPERATION);
+  const int nest_level = NewGUCNestLevel();
+  SetConfigOption("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION);
+
+  if (SPI_connect() != SPI_OK_CONNECT) elog(ERROR, "SPI_connect failed");
+  auto* batch = static_cast<EphemeralNamedRelation>(palloc0(sizeof(EphemeralNamedRelationData)));
+  batch->md.name = pstrdup(kBatchName);
+  batch->md.reliddesc = RelationGetRelid(relation);
+  batch->md.enrtype = ENR_NAMED_TUPLESTORE;
+  batch->md.enrtuples = static_cast<double>(tuplestore_tuple_count(rows));
+  batch->reldata = rows;
+  if (SPI_register_relation(batch) != SPI_OK_REL_REGISTER)
+    elog(ERROR, "SPI_register_relation failed");
+  const int result = SPI_execute(statement, false, 0);
+  if (result != SPI_OK_INSERT)
+    elog(ERROR, "storing buffered rows failed: %s", SPI_result_code_string(result));
+  const std::uint64_t stored = SPI_processed;
+  SPI_finish();
+
+  AtEOXact_GUC(true, nest_level);
+  SetUserIdAndSecContext(user, security);
+  tuplestore_end(rows);
+  return stored;
+}
+
+bool is_plain_heap(Relation relation) {
+  const TriggerDesc* triggers = relation->trigdesc;
+  return relation->rd_rel->relkind == RELKIND_RELATION &&
+         relation->rd_rel->relam == HEAP_TABLE_AM_OID && !relation->rd_rel->relispartition &&
+         (triggers == nullptr ||
+          !(triggers->trig_insert_before_row || triggers->trig_insert_after_row ||
+            triggers->trig_insert_before_statement || triggers->trig_insert_after_statement));
+}
+
+}  // namespace
+
+Oid storing_into() { return current_target; }
+
+std::uint64_t store_rows(Relation relation, const RowSpan* spans, std::size_t span_count,
+                         bool sort) {
+  std::uint64_t rows = 0;
+  // At commit time there may be no snapshot any more, and index expressions and triggers want one.
+  PushActiveSnapshot(GetTransactionSnapshot());
+  if (is_plain_heap(relation)) {
+    MemoryContext context =
+        AllocSetContextCreate(CurrentMemoryContext, "pg_writecache store", ALLOCSET_DEFAULT_SIZES);
+    MemoryContext old = MemoryContextSwitchTo(context);
+    rows = store_in_heap(relation, spans, span_count, sort);
+    MemoryContextSwitchTo(old);
+    MemoryContextDelete(context);
+  } else {
+    const Oid outer_target = current_target;
+    PG_TRY();
+    {
+      current_target = RelationGetRelid(relation);
+      rows = store_by_executor(relation, spans, span_count);
+    }
+    PG_FINALLY();
+    { current_target = outer_target; }
+    PG_END_TRY();
+  }
+  PopActiveSnapshot();
+  return rows;
+}
+
+}  // namespace pgwc
