@@ -91,25 +91,26 @@ bool must_step_aside(Relation relation, Attachment* attachment) {
          storing_into() == RelationGetRelid(relation);
 }
 
+bool has_junk(const Plan* input) {
+  const ListCell* cell;
+  foreach (cell, input->targetlist)
+    if (lfirst_node(TargetEntry, cell)->resjunk) return true;
+  return false;
+}
+
 // ModifyTable's own rule for which columns of its input make the row.
 ProjectionInfo* project_without_junk(InsertState* state, Plan* input) {
   List* wanted = NIL;
-  bool junk = false;
   ListCell* cell;
   foreach (cell, input->targetlist) {
     auto* entry = lfirst_node(TargetEntry, cell);
-    if (entry->resjunk)
-      junk = true;
-    else
-      wanted = lappend(
-          wanted, makeTargetEntry(
-                      reinterpret_cast<Expr*>(makeVar(
-                          OUTER_VAR, entry->resno, exprType(reinterpret_cast<Node*>(entry->expr)),
-                          exprTypmod(reinterpret_cast<Node*>(entry->expr)),
-                          exprCollation(reinterpret_cast<Node*>(entry->expr)), 0)),
-                      static_cast<AttrNumber>(list_length(wanted) + 1), nullptr, false));
+    if (entry->resjunk) continue;
+    auto* expression = reinterpret_cast<Node*>(entry->expr);
+    Var* var = makeVar(OUTER_VAR, entry->resno, exprType(expression), exprTypmod(expression),
+                       exprCollation(expression), 0);
+    const auto position = static_cast<AttrNumber>(list_length(wanted) + 1);
+    wanted = lappend(wanted, makeTargetEntry(reinterpret_cast<Expr*>(var), position, nullptr, false));
   }
-  if (!junk) return nullptr;
   return ExecBuildProjectionInfo(wanted, state->custom.ss.ps.ps_ExprContext, state->row,
                                  &state->custom.ss.ps,
                                  RelationGetDescr(state->target->ri_RelationDesc));
@@ -146,13 +147,14 @@ void begin(CustomScanState* node, EState* estate, int flags) {
     state->target = makeNode(ResultRelInfo);
     ExecInitResultRelation(estate, state->target, target);
     compat::check_valid_result_rel(state->target);
-    state->row =
-        ExecAllocTableSlot(&estate->es_tupleTable, RelationGetDescr(relation), &TTSOpsVirtual);
+    if (has_junk(input) || has_generated_columns(state->target))
+      state->row =
+          ExecAllocTableSlot(&estate->es_tupleTable, RelationGetDescr(relation), &TTSOpsVirtual);
     prepare_returning(state);
   }
   state->input = ExecInitNode(input, estate, flags);
   node->custom_ps = list_make1(state->input);
-  if (!state->aside) state->without_junk = project_without_junk(state, input);
+  if (!state->aside && has_junk(input)) state->without_junk = project_without_junk(state, input);
 }
 
 // The table's row made of an input row, checked as an INSERT checks it.
@@ -175,12 +177,13 @@ TupleTableSlot* execute(CustomScanState* node) {
   Relation relation = state->target->ri_RelationDesc;
   for (;;) {
     CHECK_FOR_INTERRUPTS();
+    // The constraints' context, if there are any, and this node's own.
     ResetPerTupleExprContext(estate);
     ResetExprContext(node->ss.ps.ps_ExprContext);
     TupleTableSlot* input = ExecProcNode(state->input);
     if (TupIsNull(input)) break;
     TupleTableSlot* row = make_row(state, input, estate);
-    MemoryContext old = MemoryContextSwitchTo(GetPerTupleMemoryContext(estate));
+    MemoryContext old = MemoryContextSwitchTo(node->ss.ps.ps_ExprContext->ecxt_per_tuple_memory);
     staging::append(state->stage, relation, row);
     MemoryContextSwitchTo(old);
     if (state->modify->canSetTag) ++estate->es_processed;

@@ -236,6 +236,8 @@ void place_rows() {
     }
     if (outcome == Outcome::kToTable) {
       staging::spill(stage->relation);
+      // The loop over deferred triggers that a commit begins with is over.
+      AfterTriggerFireDeferred();
       compact(stage);
     }
     stage = stage->next;
