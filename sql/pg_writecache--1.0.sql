@@ -53,6 +53,36 @@ COMMENT ON COLUMN writecache.watermark.attachment IS 'see writecache.attached';
 COMMENT ON COLUMN writecache.watermark.incarnation IS 'the buffer file that the position belongs to';
 COMMENT ON COLUMN writecache.watermark.seq IS 'every record up to this sequence number is in the table';
 
+CREATE TABLE writecache.rejected_rows (
+  id               bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  relation         regclass NOT NULL,
+  row              jsonb,
+  exact            bytea NOT NULL,
+  layout           bigint NOT NULL,
+  sqlstate         text NOT NULL,
+  message          text,
+  detail           text,
+  constraint_name  text,
+  attempts         integer NOT NULL,
+  first_attempt    timestamptz NOT NULL,
+  last_attempt     timestamptz NOT NULL
+);
+CREATE INDEX rejected_rows_by_relation ON writecache.rejected_rows (relation, id);
+COMMENT ON TABLE writecache.rejected_rows IS
+  'rows that their table refused when they were flushed; read it through writecache.rejected';
+COMMENT ON COLUMN writecache.rejected_rows.id IS 'names the row in retry_rejected and discard_rejected';
+COMMENT ON COLUMN writecache.rejected_rows.relation IS 'the table that the row was for';
+COMMENT ON COLUMN writecache.rejected_rows.row IS 'the row, to look at; null if a type has no JSON form';
+COMMENT ON COLUMN writecache.rejected_rows.exact IS 'the row in internal form, to store later';
+COMMENT ON COLUMN writecache.rejected_rows.layout IS 'fingerprint of the columns that the internal form was made for';
+COMMENT ON COLUMN writecache.rejected_rows.sqlstate IS 'error code of the last attempt';
+COMMENT ON COLUMN writecache.rejected_rows.message IS 'error message of the last attempt';
+COMMENT ON COLUMN writecache.rejected_rows.detail IS 'error detail of the last attempt';
+COMMENT ON COLUMN writecache.rejected_rows.constraint_name IS 'the constraint that the row violates, if it is one';
+COMMENT ON COLUMN writecache.rejected_rows.attempts IS 'how often the row was tried';
+COMMENT ON COLUMN writecache.rejected_rows.first_attempt IS 'when the row was refused first';
+COMMENT ON COLUMN writecache.rejected_rows.last_attempt IS 'when the row was refused last';
+
 CREATE FUNCTION writecache.attached_changed() RETURNS trigger
   LANGUAGE c AS 'MODULE_PATHNAME', 'pgwc_attached_changed';
 COMMENT ON FUNCTION writecache.attached_changed() IS
@@ -116,12 +146,35 @@ COMMENT ON FUNCTION writecache.wait(bigint, interval) IS
   'waits until everything acknowledged before the token was taken is stored; false if the timeout passed first';
 
 -- ------------------------------------------------------------------------------------------------------------------
+-- Rows that a table refused
+-- ------------------------------------------------------------------------------------------------------------------
+
+CREATE VIEW writecache.rejected WITH (security_barrier) AS
+  SELECT r.id, r.relation, r.row, r.sqlstate, r.message, r.detail, r.constraint_name, r.attempts,
+         r.first_attempt, r.last_attempt
+    FROM writecache.rejected_rows r JOIN pg_catalog.pg_class c ON c.oid = r.relation
+   WHERE pg_catalog.pg_has_role(c.relowner, 'USAGE')
+      OR pg_catalog.has_table_privilege(c.oid, 'SELECT') AND NOT pg_catalog.row_security_active(c.oid);
+COMMENT ON VIEW writecache.rejected IS
+  'rows that their table refused when they were flushed, with the error; for the owner and for those who may read all of the table';
+
+CREATE FUNCTION writecache.retry_rejected(relation regclass, id bigint DEFAULT NULL)
+RETURNS bigint LANGUAGE c AS 'MODULE_PATHNAME', 'pgwc_retry_rejected';
+COMMENT ON FUNCTION writecache.retry_rejected(regclass, bigint) IS
+  'tries again to store one rejected row, or all of a table, in this transaction; returns how many are in the table now. For the owner of the table.';
+
+CREATE FUNCTION writecache.discard_rejected(relation regclass, id bigint DEFAULT NULL)
+RETURNS bigint LANGUAGE c AS 'MODULE_PATHNAME', 'pgwc_discard_rejected';
+COMMENT ON FUNCTION writecache.discard_rejected(regclass, bigint) IS
+  'throws away one rejected row, or all of a table; returns how many. For the owner of the table.';
+
+-- ------------------------------------------------------------------------------------------------------------------
 -- Looking
 -- ------------------------------------------------------------------------------------------------------------------
 
 CREATE FUNCTION writecache.buffer_queues(
   OUT attachment integer, OUT rows_pending bigint, OUT bytes_pending bigint, OUT oldest_pending interval,
-  OUT rows_captured bigint, OUT bytes_captured bigint, OUT rows_flushed bigint, OUT batches bigint,
+  OUT rows_captured bigint, OUT bytes_captured bigint, OUT rows_flushed bigint, OUT rows_rejected bigint, OUT batches bigint,
   OUT blocks integer, OUT state text,
   OUT last_flush timestamptz, OUT last_error text, OUT last_error_at timestamptz)
 RETURNS SETOF record LANGUAGE c AS 'MODULE_PATHNAME', 'pgwc_buffer_queues';
@@ -144,7 +197,8 @@ CREATE VIEW writecache.stat_write_back AS
          coalesce(q.rows_pending, 0) AS rows_pending, coalesce(q.bytes_pending, 0) AS bytes_pending,
          q.oldest_pending,
          coalesce(q.rows_captured, 0) AS rows_captured, coalesce(q.bytes_captured, 0) AS bytes_captured,
-         coalesce(q.rows_flushed, 0) AS rows_flushed, coalesce(q.batches, 0) AS batches,
+         coalesce(q.rows_flushed, 0) AS rows_flushed, coalesce(q.rows_rejected, 0) AS rows_rejected,
+         coalesce(q.batches, 0) AS batches,
          q.last_flush, q.last_error, q.last_error_at
     FROM writecache.attached a LEFT JOIN writecache.buffer_queues() q USING (attachment)
    WHERE a.mode = 'write_back';
@@ -156,4 +210,4 @@ COMMENT ON VIEW writecache.stat_write_back IS
 -- ------------------------------------------------------------------------------------------------------------------
 
 GRANT USAGE ON SCHEMA writecache TO PUBLIC;
-GRANT SELECT ON writecache.attached, writecache.tables, writecache.stat_write_back TO PUBLIC;
+GRANT SELECT ON writecache.attached, writecache.tables, writecache.stat_write_back, writecache.rejected TO PUBLIC;

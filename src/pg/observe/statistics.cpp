@@ -44,8 +44,8 @@ PGWC_FUNCTION(pgwc_buffer_queues) {
     QueueStatus status = server->queues[q];
     LWLockRelease(server_lock());
     if (status.queue_id != view.id) status = {};
-    Datum values[13];
-    bool nulls[13] = {};
+    Datum values[14];
+    bool nulls[14] = {};
     int n = 0;
     values[n++] = Int32GetDatum(static_cast<std::int32_t>(view.id & 0xFFFFFFFF));
     values[n++] = int64_of(view.pending_rows);
@@ -56,6 +56,7 @@ PGWC_FUNCTION(pgwc_buffer_queues) {
     values[n++] = int64_of(view.counters.rows_published);
     values[n++] = int64_of(view.counters.bytes_published);
     values[n++] = int64_of(view.counters.rows_flushed);
+    values[n++] = int64_of(status.rows_rejected);
     values[n++] = int64_of(view.counters.batches);
     values[n++] = Int32GetDatum(static_cast<std::int32_t>(view.block_count));
     values[n++] = CStringGetTextDatum(state_name(status.state));

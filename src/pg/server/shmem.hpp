@@ -45,6 +45,7 @@ struct QueueStatus {
   TimestampTz last_flush;
   TimestampTz last_error_at;
   TimestampTz not_before;  // back-off after a failure
+  std::uint64_t rows_rejected;
   std::uint32_t failures;  // in a row
   QueueState state;
   bool watermark_applied;

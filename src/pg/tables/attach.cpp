@@ -6,6 +6,7 @@
 #include "pg/tables/attachment.hpp"
 #include "pg/tables/catalog.hpp"
 #include "pg/write_back/drain.hpp"
+#include "pg/write_back/flush.hpp"
 
 extern "C" {
 #include "access/genam.h"
@@ -245,6 +246,7 @@ PGWC_FUNCTION(pgwc_alter) {
   check_triggers(relation, DatumGetBool(row.values[kAllowTriggers - 1]));
   update_attached(RelationGetRelid(relation), row);
   announce(relation);
+  flush::resume(DatumGetInt32(row.values[kAttachment - 1]));
   relation_close(relation, NoLock);
   PG_RETURN_VOID();
 }

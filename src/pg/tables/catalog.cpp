@@ -6,6 +6,7 @@ extern "C" {
 #include "access/genam.h"
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
+#include "commands/sequence.h"
 #include "utils/fmgroids.h"
 }
 
@@ -183,6 +184,105 @@ void delete_watermark(std::int32_t attachment) {
   Lookup lookup = begin(kWatermark, kWatermarkByNumber, &key, RowExclusiveLock);
   if (HeapTupleIsValid(lookup.tuple)) CatalogTupleDelete(lookup.table, &lookup.tuple->t_self);
   end(lookup);
+}
+
+namespace {
+
+enum RejectedColumn : int {
+  kId = 1,
+  kTable,
+  kRow,
+  kExact,
+  kLayout,
+  kSqlstate,
+  kMessage,
+  kDetail,
+  kConstraint,
+  kAttempts,
+  kFirst,
+  kLast,
+  kColumns = kLast,
+};
+
+Datum text_or_null(const char* text, bool* is_null) {
+  *is_null = text == nullptr;
+  return text == nullptr ? Datum{0} : CStringGetTextDatum(text);
+}
+
+void put_error(Datum* values, bool* nulls, const ErrorData* error) {
+  values[kSqlstate - 1] = CStringGetTextDatum(unpack_sql_state(error->sqlerrcode));
+  values[kMessage - 1] = text_or_null(error->message, &nulls[kMessage - 1]);
+  values[kDetail - 1] = text_or_null(error->detail, &nulls[kDetail - 1]);
+  values[kConstraint - 1] = text_or_null(error->constraint_name, &nulls[kConstraint - 1]);
+  values[kLast - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
+}
+
+}  // namespace
+
+void insert_rejection(const Rejection& rejection) {
+  const Oid table_oid = relation_named("rejected_rows");
+  if (!OidIsValid(table_oid))
+    ereport(ERROR, errcode(ERRCODE_UNDEFINED_TABLE),
+            errmsg("table writecache.rejected_rows is missing"));
+  Datum values[kColumns] = {};
+  bool nulls[kColumns] = {};
+  values[kId - 1] = Int64GetDatum(nextval_internal(relation_named("rejected_rows_id_seq"), false));
+  values[kTable - 1] = ObjectIdGetDatum(rejection.relation);
+  values[kRow - 1] = rejection.as_jsonb;
+  nulls[kRow - 1] = !rejection.has_jsonb;
+  auto* exact = static_cast<bytea*>(palloc(VARHDRSZ + rejection.row_bytes));
+  SET_VARSIZE(exact, VARHDRSZ + rejection.row_bytes);
+  memcpy(VARDATA(exact), rejection.row, rejection.row_bytes);
+  values[kExact - 1] = PointerGetDatum(exact);
+  values[kLayout - 1] = Int64GetDatum(rejection.layout);
+  put_error(values, nulls, rejection.error);
+  values[kAttempts - 1] = Int32GetDatum(1);
+  values[kFirst - 1] = values[kLast - 1];
+  Relation table = table_open(table_oid, RowExclusiveLock);
+  CatalogTupleInsert(table, heap_form_tuple(RelationGetDescr(table), values, nulls));
+  table_close(table, NoLock);
+}
+
+std::uint64_t visit_rejected(Oid relation, std::int64_t id, RejectedVisitor visit, void* context) {
+  Relation table = table_open(relation_named("rejected_rows"), RowExclusiveLock);
+  ScanKeyData keys[2];
+  ScanKeyInit(&keys[0], kTable, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relation));
+  ScanKeyInit(&keys[1], kId, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(id));
+  Relation index = index_open(relation_named("rejected_rows_by_relation"), AccessShareLock);
+  // A fixed snapshot: an updated row is not met again.
+  Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
+  SysScanDesc scan = systable_beginscan_ordered(table, index, snapshot, id == 0 ? 1 : 2, keys);
+  std::uint64_t deleted = 0;
+  while (HeapTuple tuple = systable_getnext_ordered(scan, ForwardScanDirection)) {
+    Datum values[kColumns];
+    bool nulls[kColumns];
+    heap_deform_tuple(tuple, RelationGetDescr(table), values, nulls);
+    // The bytes were aligned in the buffer; a short varlena's are not.
+    const bytea* exact = DatumGetByteaPCopy(values[kExact - 1]);
+    RejectedRow row{reinterpret_cast<const std::byte*>(VARDATA(exact)), VARSIZE(exact) - VARHDRSZ,
+                    static_cast<std::uint32_t>(DatumGetInt64(values[kLayout - 1])), nullptr};
+    auto* aligned = static_cast<std::byte*>(palloc(row.row_bytes));
+    memcpy(aligned, row.row, row.row_bytes);
+    row.row = aligned;
+    switch (visit(&row, context)) {
+      case RejectedFate::kKeep:
+        break;
+      case RejectedFate::kDelete:
+        CatalogTupleDelete(table, &tuple->t_self);
+        ++deleted;
+        break;
+      case RejectedFate::kCountAttempt:
+        put_error(values, nulls, row.error);
+        values[kAttempts - 1] = Int32GetDatum(DatumGetInt32(values[kAttempts - 1]) + 1);
+        CatalogTupleUpdate(table, &tuple->t_self, heap_form_tuple(RelationGetDescr(table), values, nulls));
+        break;
+    }
+  }
+  systable_endscan_ordered(scan);
+  UnregisterSnapshot(snapshot);
+  index_close(index, AccessShareLock);
+  table_close(table, NoLock);
+  return deleted;
 }
 
 }  // namespace pgwc::catalog

@@ -44,6 +44,39 @@ std::uint64_t read_watermark(std::int32_t attachment, std::uint64_t incarnation)
 void write_watermark(std::int32_t attachment, std::uint64_t incarnation, std::uint64_t seq);
 void delete_watermark(std::int32_t attachment);
 
+// A row that its table refused.
+struct Rejection {
+  Oid relation;
+  const std::byte* row;  // a MinimalTuple
+  std::size_t row_bytes;
+  std::uint32_t layout;
+  bool has_jsonb;
+  Datum as_jsonb;
+  const ErrorData* error;
+};
+void insert_rejection(const Rejection& rejection);
+
+// What a visitor wants done with a rejected row.
+enum class RejectedFate : std::uint8_t { kKeep, kDelete, kCountAttempt };
+struct RejectedRow {
+  const std::byte* row;
+  std::size_t row_bytes;
+  std::uint32_t layout;
+  const ErrorData* error;  // set by the visitor with kCountAttempt
+};
+using RejectedVisitor = RejectedFate (*)(RejectedRow* row, void* context);
+std::uint64_t visit_rejected(Oid relation, std::int64_t id, RejectedVisitor visit, void* context);
+// Visits a table's rejected rows in the order they were rejected, one of them if `id` is not 0. Returns how many were
+// deleted. `visit` may ERROR.
+template <class Visit>
+std::uint64_t for_each_rejected(Oid relation, std::int64_t id, Visit&& visit) {
+  using Called = std::remove_reference_t<Visit>;
+  RejectedVisitor call = [](RejectedRow* row, void* context) {
+    return (*static_cast<Called*>(context))(row);
+  };
+  return visit_rejected(relation, id, call, &visit);
+}
+
 // Oid of a table or index of the schema writecache; InvalidOid if the extension is not in this
 // database.
 Oid relation_named(const char* name);

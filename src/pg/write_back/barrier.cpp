@@ -32,27 +32,36 @@ bool request(QueueNo only, std::uint64_t seq) {
 }
 
 struct Failure {
-  std::uint32_t failures = 0;
-  Oid relation = InvalidOid;
+  bool hopeless = false;  // waiting longer will not help
+  QueueNo queue = kNoQueueNo;
   char text[kErrorTextSize] = "";
 };
 
-Failure worst_failure(QueueNo only, TimestampTz since) {
-  Failure worst;
-  LWLockAcquire(server_lock(), LW_SHARED);
-  for (QueueNo q = 0; q < buffer().queue_count(); ++q) {
-    if (only != kNoQueueNo && q != only) continue;
+// Looks for a table that is waited for and cannot be stored: paused, or failing again and again since we wait.
+Failure find_failure(QueueNo only, std::uint64_t seq, TimestampTz since) {
+  Failure failure;
+  for (QueueNo q = 0; q < buffer().queue_count() && !failure.hopeless; ++q) {
+    if ((only != kNoQueueNo && q != only) || !is_mine(q) || !buffer().request(q, seq)) continue;
+    LWLockAcquire(server_lock(), LW_SHARED);
     const QueueStatus& status = server->queues[q];
-    if (status.failures <= worst.failures || status.last_error_at < since ||
-        queue_database(status.queue_id) != MyDatabaseId)
-      continue;
-    worst.failures = status.failures;
-    strlcpy(worst.text, status.last_error, sizeof(worst.text));
-    worst.relation = q;
+    failure.hopeless =
+        queue_database(status.queue_id) == MyDatabaseId &&
+        (status.state == QueueState::kPaused ||
+         (status.failures >= kGiveUpAfter && status.last_error_at >= since));
+    failure.queue = q;
+    strlcpy(failure.text, status.last_error, sizeof(failure.text));
+    LWLockRelease(server_lock());
   }
-  LWLockRelease(server_lock());
-  if (worst.failures > 0) worst.relation = buffer().view(worst.relation).relation;
-  return worst;
+  return failure;
+}
+
+[[noreturn]] void raise(const Failure& failure) {
+  char* name = get_rel_name(buffer().view(failure.queue).relation);
+  ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+          errmsg("could not store the buffered rows of table \"%s\"", name ? name : "?"),
+          errdetail("The last error was: %s", failure.text),
+          errhint("The rows are kept. Mend the cause and call writecache.alter() for the table to try again at once."));
+  pg_unreachable();
 }
 
 }  // namespace
@@ -62,14 +71,8 @@ bool wait_stored(QueueNo queue, std::uint64_t seq, TimestampTz deadline) {
   DatabaseSlot* database = nullptr;
   while (request(queue, seq)) {
     if (database == nullptr) database = database_slot(MyDatabaseId);
-    const Failure failure = worst_failure(queue, start);
-    if (failure.failures >= kGiveUpAfter) {
-      char* name = get_rel_name(failure.relation);
-      ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-              errmsg("could not store the buffered rows of table \"%s\"", name ? name : "?"),
-              errdetail("The last error was: %s", failure.text),
-              errhint("The rows are kept and tried again; see writecache.stat_write_back."));
-    }
+    const Failure failure = find_failure(queue, seq, start);
+    if (failure.hopeless) raise(failure);
     const TimestampTz now = GetCurrentTimestamp();
     if (now >= deadline) return false;
     ConditionVariablePrepareToSleep(&server->progress);

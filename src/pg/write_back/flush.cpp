@@ -12,6 +12,7 @@
 #include "pg/server/shmem.hpp"
 #include "pg/tables/attachment.hpp"
 #include "pg/tables/catalog.hpp"
+#include "pg/write_back/reject.hpp"
 #include "pg/write_back/store.hpp"
 
 extern "C" {
@@ -31,6 +32,9 @@ std::vector<FrameRef>& batch_frames() {
   return *frames;
 }
 
+// Rows of the batch in hand that the table refused.
+std::uint64_t rejected_in_batch = 0;
+
 void note_success(QueueNo queue, std::uint64_t queue_id) {
   LWLockAcquire(server_lock(), LW_EXCLUSIVE);
   QueueStatus& status = server->queues[queue];
@@ -39,6 +43,7 @@ void note_success(QueueNo queue, std::uint64_t queue_id) {
     status.failures = 0;
     status.not_before = 0;
     status.state = QueueState::kActive;
+    status.rows_rejected += rejected_in_batch;
   }
   LWLockRelease(server_lock());
   ConditionVariableBroadcast(&server->progress);
@@ -50,8 +55,10 @@ void note_failure(QueueNo queue, std::uint64_t queue_id, const ErrorData* error)
   if (status.queue_id == queue_id) {
     status.last_error_at = GetCurrentTimestamp();
     ++status.failures;
-    status.not_before = status.last_error_at + back_off_us(status.failures);
-    status.state = QueueState::kRetrying;
+    const bool broken = reject::kind_of(error->sqlerrcode) == reject::ErrorKind::kBroken;
+    status.state = broken ? QueueState::kPaused : QueueState::kRetrying;
+    status.not_before =
+        broken ? PG_INT64_MAX : status.last_error_at + back_off_us(status.failures);
     snprintf(status.last_error, sizeof(status.last_error), "%s: %s",
              unpack_sql_state(error->sqlerrcode), error->message ? error->message : "");
   }
@@ -111,7 +118,8 @@ Batch store_in_transaction(Relation relation, QueueNo queue, std::int32_t attach
   SetUserIdAndSecContext(relation->rd_rel->relowner, security | SECURITY_RESTRICTED_OPERATION);
   const int nest_level = NewGUCNestLevel();
   SetConfigOption("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION);
-  store_rows(relation, spans, frames.size(), true);
+  const reject::Outcome outcome = reject::store_or_reject(relation, spans, frames.size());
+  rejected_in_batch = outcome.rejected;
   AtEOXact_GUC(false, nest_level);
   SetUserIdAndSecContext(user, security);
   pfree(spans);
@@ -297,6 +305,20 @@ bool release_retired(QueueNo queue) {
   if (free_through > 0 && buffer().reclaim(queue, free_through) > 0)
     ConditionVariableBroadcast(&server->progress);
   return i < count;
+}
+
+void resume(std::int32_t attachment) {
+  const std::uint64_t queue_id = make_queue_id(MyDatabaseId, static_cast<std::uint32_t>(attachment));
+  LWLockAcquire(server_lock(), LW_EXCLUSIVE);
+  for (QueueNo q = 0; q < buffer().queue_count(); ++q) {
+    QueueStatus& status = server->queues[q];
+    if (status.queue_id != queue_id) continue;
+    status.failures = 0;
+    status.not_before = 0;
+    status.state = QueueState::kActive;
+  }
+  LWLockRelease(server_lock());
+  if (DatabaseSlot* slot = database_slot(MyDatabaseId)) wake_worker(slot);
 }
 
 void init() {

@@ -29,6 +29,9 @@ std::uint64_t drain_here(Relation relation, std::int32_t attachment, QueueNo que
 // snapshots.
 bool release_retired(QueueNo queue);
 
+// Lets a table that failed or is paused be tried again at once.
+void resume(std::int32_t attachment);
+
 // Callbacks that settle drain_here at the end of its transaction; from _PG_init.
 void init();
 

@@ -1,0 +1,224 @@
+#include "pg/write_back/reject.hpp"
+
+#include <algorithm>
+
+#include "pg/boundary/compat.hpp"
+#include "pg/server/shmem.hpp"
+#include "pg/tables/attachment.hpp"
+#include "pg/tables/catalog.hpp"
+
+extern "C" {
+#include "access/htup_details.h"
+#include "nodes/makefuncs.h"
+#include "utils/fmgroids.h"
+#include "utils/jsonb.h"
+#include "utils/resowner.h"
+}
+
+namespace pgwc::reject {
+
+namespace {
+
+constexpr std::size_t kFanOut = 16;
+
+// One row as a span of its own, in publish order.
+struct Rows {
+  const RowSpan* at;
+  std::size_t count;
+};
+
+RowSpan* split_into_rows(const RowSpan* spans, std::size_t span_count, std::size_t* row_count) {
+  std::size_t count = 0;
+  for (std::size_t i = 0; i < span_count; ++i)
+    for (std::size_t at = 0; at < spans[i].bytes; ++count)
+      at += align_up<kRowAlign>(reinterpret_cast<const MinimalTupleData*>(spans[i].data + at)->t_len);
+  auto* rows = static_cast<RowSpan*>(
+      MemoryContextAllocHuge(CurrentMemoryContext, sizeof(RowSpan) * std::max<std::size_t>(count, 1)));
+  std::size_t n = 0;
+  for (std::size_t i = 0; i < span_count; ++i) {
+    for (std::size_t at = 0; at < spans[i].bytes;) {
+      const std::size_t size =
+          align_up<kRowAlign>(reinterpret_cast<const MinimalTupleData*>(spans[i].data + at)->t_len);
+      rows[n++] = {spans[i].data + at, size, spans[i].command};
+      at += size;
+    }
+  }
+  *row_count = count;
+  return rows;
+}
+
+// Runs `body` in a subtransaction. Null if it succeeded, else its error, the subtransaction rolled back.
+template <class Body>
+ErrorData* try_in_subtransaction(Body&& body) {
+  MemoryContext context = CurrentMemoryContext;
+  ResourceOwner owner = CurrentResourceOwner;
+  ErrorData* volatile error = nullptr;
+  BeginInternalSubTransaction(nullptr);
+  MemoryContextSwitchTo(context);
+  PG_TRY();
+  {
+    body();
+    ReleaseCurrentSubTransaction();
+  }
+  PG_CATCH();
+  {
+    MemoryContextSwitchTo(context);
+    error = CopyErrorData();
+    FlushErrorState();
+    RollbackAndReleaseCurrentSubTransaction();
+  }
+  PG_END_TRY();
+  MemoryContextSwitchTo(context);
+  CurrentResourceOwner = owner;
+  return error;
+}
+
+// What is not the row's fault ends the whole batch.
+void rethrow_unless_data(ErrorData* error) {
+  if (kind_of(error->sqlerrcode) != ErrorKind::kData) ReThrowError(error);
+}
+
+Datum row_as_jsonb(Relation relation, const RowSpan& row) {
+  auto* minimal = reinterpret_cast<MinimalTuple>(const_cast<std::byte*>(row.data));
+  HeapTuple tuple = heap_tuple_from_minimal_tuple(minimal);
+  const Datum record = heap_copy_tuple_as_datum(tuple, RelationGetDescr(relation));
+  // to_jsonb is polymorphic and asks its call expression for the type.
+  const Oid type = relation->rd_rel->reltype;
+  FmgrInfo function;
+  fmgr_info(F_TO_JSONB, &function);
+  function.fn_expr = reinterpret_cast<Node*>(
+      makeFuncExpr(F_TO_JSONB, JSONBOID, list_make1(makeNullConst(type, -1, InvalidOid)), InvalidOid,
+                   InvalidOid, COERCE_EXPLICIT_CALL));
+  return FunctionCall1(&function, record);
+}
+
+void record_rejected(Relation relation, const RowSpan& row, const ErrorData* error) {
+  catalog::Rejection rejection{};
+  rejection.relation = RelationGetRelid(relation);
+  rejection.row = row.data;
+  rejection.row_bytes = row.bytes;
+  rejection.layout = attachments::layout_fingerprint(RelationGetDescr(relation));
+  rejection.error = error;
+  // A type may have no JSON form; the exact form is there in any case.
+  ErrorData* failed = try_in_subtransaction([&] {
+    rejection.as_jsonb = row_as_jsonb(relation, row);
+    rejection.has_jsonb = true;
+  });
+  if (failed != nullptr) {
+    if (kind_of(failed->sqlerrcode) == ErrorKind::kTransient) ReThrowError(failed);
+    rejection.has_jsonb = false;
+    FreeErrorData(failed);
+  }
+  catalog::insert_rejection(rejection);
+}
+
+void store_part(Relation relation, Rows rows, Outcome* outcome) {
+  CHECK_FOR_INTERRUPTS();
+  std::uint64_t stored = 0;
+  ErrorData* error =
+      try_in_subtransaction([&] { stored = store_rows(relation, rows.at, rows.count, true); });
+  if (error == nullptr) {
+    outcome->stored += stored;
+    return;
+  }
+  rethrow_unless_data(error);
+  if (rows.count == 1) {
+    record_rejected(relation, rows.at[0], error);
+    ++outcome->rejected;
+  } else {
+    const std::size_t part = (rows.count + kFanOut - 1) / kFanOut;
+    for (std::size_t from = 0; from < rows.count; from += part)
+      store_part(relation, {rows.at + from, std::min(part, rows.count - from)}, outcome);
+  }
+  FreeErrorData(error);
+}
+
+}  // namespace
+
+ErrorKind kind_of(int sqlerrcode) {
+  const int category = ERRCODE_TO_CATEGORY(sqlerrcode);
+  // Storage, locks, shutdown, concurrency, the system: nothing a row can be blamed for.
+  for (int transient : {MAKE_SQLSTATE('0', '8', '0', '0', '0'), MAKE_SQLSTATE('2', '5', '0', '0', '0'),
+                        MAKE_SQLSTATE('4', '0', '0', '0', '0'), MAKE_SQLSTATE('5', '3', '0', '0', '0'),
+                        MAKE_SQLSTATE('5', '5', '0', '0', '0'), MAKE_SQLSTATE('5', '7', '0', '0', '0'),
+                        MAKE_SQLSTATE('5', '8', '0', '0', '0'), MAKE_SQLSTATE('X', 'X', '0', '0', '0'),
+                        MAKE_SQLSTATE('H', 'V', '0', '0', '0')})
+    if (category == transient) return ErrorKind::kTransient;
+  for (int broken : {MAKE_SQLSTATE('4', '2', '0', '0', '0'), MAKE_SQLSTATE('0', 'A', '0', '0', '0'),
+                     MAKE_SQLSTATE('3', 'F', '0', '0', '0')})
+    if (category == broken) return ErrorKind::kBroken;
+  return ErrorKind::kData;
+}
+
+Outcome store_or_reject(Relation relation, const RowSpan* spans, std::size_t span_count) {
+  Outcome outcome{0, 0};
+  ErrorData* error =
+      try_in_subtransaction([&] { outcome.stored = store_rows(relation, spans, span_count, true); });
+  if (error == nullptr) return outcome;
+  rethrow_unless_data(error);
+  FreeErrorData(error);
+  std::size_t count;
+  RowSpan* rows = split_into_rows(spans, span_count, &count);
+  const std::size_t part = count == 1 ? 1 : (count + kFanOut - 1) / kFanOut;
+  outcome.stored = 0;
+  for (std::size_t from = 0; from < count; from += part)
+    store_part(relation, {rows + from, std::min(part, count - from)}, &outcome);
+  pfree(rows);
+  return outcome;
+}
+
+}  // namespace pgwc::reject
+
+using namespace pgwc;
+
+namespace {
+
+// The table, for its owner only, locked as for an INSERT.
+Relation open_for_owner(FunctionCallInfo fcinfo) {
+  require_buffer();
+  if (PG_ARGISNULL(0))
+    ereport(ERROR, errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("relation must not be null"));
+  Relation relation = table_open(PG_GETARG_OID(0), RowExclusiveLock);
+  if (!compat::is_table_owner(RelationGetRelid(relation), GetUserId()))
+    aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, RelationGetRelationName(relation));
+  return relation;
+}
+
+std::int64_t id_argument(FunctionCallInfo fcinfo) {
+  return PG_ARGISNULL(1) ? 0 : PG_GETARG_INT64(1);
+}
+
+}  // namespace
+
+PGWC_FUNCTION(pgwc_retry_rejected) {
+  Relation relation = open_for_owner(fcinfo);
+  const std::uint32_t layout = attachments::layout_fingerprint(RelationGetDescr(relation));
+  Oid user;
+  int security;
+  GetUserIdAndSecContext(&user, &security);
+  SetUserIdAndSecContext(relation->rd_rel->relowner, security | SECURITY_RESTRICTED_OPERATION);
+  const std::uint64_t stored = catalog::for_each_rejected(
+      RelationGetRelid(relation), id_argument(fcinfo), [&](catalog::RejectedRow* row) {
+        if (row->layout != layout)
+          ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                  errmsg("columns of table \"%s\" have changed since the row was rejected",
+                         RelationGetRelationName(relation)),
+                  errhint("Insert it from column \"row\" of writecache.rejected and discard it."));
+        const RowSpan span{row->row, row->row_bytes, InvalidCommandId};
+        row->error = reject::try_in_subtransaction([&] { store_rows(relation, &span, 1, false); });
+        return row->error == nullptr ? catalog::RejectedFate::kDelete
+                                     : catalog::RejectedFate::kCountAttempt;
+      });
+  SetUserIdAndSecContext(user, security);
+  table_close(relation, NoLock);
+  PG_RETURN_INT64(static_cast<std::int64_t>(stored));
+}
+
+PGWC_FUNCTION(pgwc_discard_rejected) {
+  Relation relation = open_for_owner(fcinfo);
+  const std::uint64_t discarded =
+      catalog::for_each_rejected(RelationGetRelid(relation), id_argument(fcinfo),
+                                 [](catalog::RejectedRow*) { return catalog::RejectedFate::kDelete; });
+  table_close(relation, NoLock);
+  PG_RETURN_INT64(static_cast<std::int64_t>(discarded));
+}

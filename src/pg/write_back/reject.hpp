@@ -1,0 +1,27 @@
+// Rows that a table refuses. A batch is stored whole if it can be; if not, it is cut up until the rows that cannot are
+// alone, and those go to writecache.rejected_rows, in the same transaction as their neighbours go to the table. So a bad
+// row neither blocks nor drops anything, and is itself never dropped. (Bisection as bulk loaders do it, with a fan-out of 16:
+// one bad row costs the batch about half again, where two halves would cost it twice.)
+#pragma once
+
+#include "pg/write_back/store.hpp"
+
+namespace pgwc::reject {
+
+enum class ErrorKind : std::uint8_t {
+  kData,       // this row will never do as it is: reject it
+  kTransient,  // the same row may do later: try the batch again
+  kBroken,     // nothing will do until somebody mends the table: pause
+};
+ErrorKind kind_of(int sqlerrcode);
+
+struct Outcome {
+  std::uint64_t stored;
+  std::uint64_t rejected;
+};
+
+// Stores every row it can of the spans, and rejects the others, in the current transaction. ERRORs for reasons that are
+// not the data's. The relation is locked; runs as the current user, who should be the table's owner.
+Outcome store_or_reject(Relation relation, const RowSpan* spans, std::size_t span_count);
+
+}  // namespace pgwc::reject
