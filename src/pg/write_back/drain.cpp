@@ -26,7 +26,7 @@ void xact_callback(XactEvent event, void*) {
   if (event == XACT_EVENT_COMMIT) {
     for (const Dropped* entry = dropped; entry != nullptr; entry = entry->next)
       for (QueueNo q = 0; q < buffer().queue_count(); ++q)
-        if (buffer().is_queue(q, entry->queue_id)) buffer().drop_queue(q);
+        if (buffer().is_queue(q, entry->queue_id)) buffer().drop_queue(q, entry->queue_id);
   }
   if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
     dropped = nullptr;

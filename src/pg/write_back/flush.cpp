@@ -143,7 +143,7 @@ Outcome store_batch_in_transaction(QueueNo queue, const QueueView& view, bool wa
   Relation relation = OidIsValid(relid) ? try_relation_open(relid, NoLock) : nullptr;
   if (relation == nullptr || catalog::relation_of(attachment) != relid) {
     AbortCurrentTransaction();
-    buffer().drop_queue(queue);
+    buffer().drop_queue(queue, view.id);
     ConditionVariableBroadcast(&server->progress);
     return Outcome::kGone;
   }
