@@ -1,4 +1,5 @@
 // The library's entry: what is hooked, in which order.
+#include "pg/boundary/injection.hpp"
 #include "pg/server/settings.hpp"
 #include "pg/server/shmem.hpp"
 #include "pg/server/workers.hpp"
@@ -36,6 +37,9 @@ void _PG_init(void) {
   // missing.
   if (!process_shared_preload_libraries_in_progress) return;
   using namespace pgwc;
+#ifdef PGWC_INJECTION
+  injection::define_settings();
+#endif
   settings::define();
   install_shmem_hooks();
   previous_planner = planner_hook;

@@ -12,6 +12,7 @@
 #include "core/recovery.hpp"
 #include "pg/boundary/compat.hpp"
 #include "pg/boundary/guard.hpp"
+#include "pg/boundary/injection.hpp"
 #include "pg/server/settings.hpp"
 
 extern "C" {
@@ -259,6 +260,7 @@ void settle() {
   free(xids);
   auto* fates = static_cast<Fate*>(MemoryContextAllocHuge(CurrentMemoryContext, count + 1));
   for (std::size_t i = 0; i < count; ++i) fates[i] = fate_of(sorted[i]);
+  PGWC_INJECT("settle-begin");
   SettleReport report{};
   no_throw([&] {
     report = Recovery(buffer()).settle(KnownFates(sorted, fates, count), GetCurrentTimestamp());

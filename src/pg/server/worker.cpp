@@ -3,6 +3,7 @@
 
 #include "core/flush_plan.hpp"
 #include "pg/boundary/compat.hpp"
+#include "pg/boundary/injection.hpp"
 #include "pg/server/settings.hpp"
 #include "pg/server/shmem.hpp"
 #include "pg/server/workers.hpp"
@@ -148,6 +149,7 @@ void pgwc_worker_main(Datum argument) {
   const Oid database = DatumGetObjectId(argument);
   if (!buffer_ready() || !enter(database)) proc_exit(0);
   before_shmem_exit(leave, 0);
+  PGWC_INJECT("worker-start");
   BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
   set_session();
   ensure_settled();

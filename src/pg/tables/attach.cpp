@@ -2,6 +2,7 @@
 #include <cstring>
 
 #include "pg/boundary/compat.hpp"
+#include "pg/boundary/injection.hpp"
 #include "pg/server/shmem.hpp"
 #include "pg/tables/attachment.hpp"
 #include "pg/tables/catalog.hpp"
@@ -232,6 +233,7 @@ PGWC_FUNCTION(pgwc_attach) {
   check_triggers(relation, DatumGetBool(row.values[kAllowTriggers - 1]));
   insert_attached(row);
   announce(relation);
+  PGWC_INJECT("attach");
   notice_late_constraints(relation);
   relation_close(relation, NoLock);
   PG_RETURN_VOID();
@@ -258,6 +260,7 @@ PGWC_FUNCTION(pgwc_detach) {
   read_or_raise(relation, &row);
   const std::int32_t attachment = DatumGetInt32(row.values[kAttachment - 1]);
   (void)drain::drain_table(RelationGetRelid(relation));
+  PGWC_INJECT("detach-drained");
   delete_attached(RelationGetRelid(relation));
   delete_watermark(attachment);
   drain::drop_queue_at_commit(attachment);

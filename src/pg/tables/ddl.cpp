@@ -4,6 +4,7 @@
 #include "pg/server/shmem.hpp"
 #include "pg/tables/attachment.hpp"
 #include "pg/tables/catalog.hpp"
+#include "pg/write_back/barrier.hpp"
 #include "pg/write_back/drain.hpp"
 #include "pg/write_back/staging.hpp"
 
@@ -59,6 +60,21 @@ void drain_named(const RangeVar* name, LOCKMODE lock) {
   }
 }
 
+// For a command that reads the table and leaves its rows as they are: what was acknowledged before is flushed first, by
+// the worker, without a lock. A table that cannot be flushed now is read as it is.
+void await_named(const RangeVar* name) {
+  if (name == nullptr) return;
+  const Oid relation = RangeVarGetRelid(name, NoLock, true);
+  if (!OidIsValid(relation) || !may_change(relation)) return;
+  staging::spill(relation);
+  Attachment* attachment = attachments::find_write_back(relation);
+  if (attachment == nullptr || drain::holds_lock_against_worker(relation) ||
+      !attachments::open_queue(attachment))
+    return;
+  ensure_settled();
+  barrier::try_stored(attachment->queue, buffer().last_seq());
+}
+
 void drain_all() {
   ListCell* cell;
   foreach (cell, catalog::all_attached()) {
@@ -108,13 +124,14 @@ void before(Node* statement) {
         drain_named(lfirst_node(RangeVar, cell), AccessExclusiveLock);
       break;
     case T_ClusterStmt:
-      drain_named(castNode(ClusterStmt, statement)->relation, AccessExclusiveLock);
+      await_named(castNode(ClusterStmt, statement)->relation);
       break;
     case T_IndexStmt:
-      // CONCURRENTLY waits for others and must not hold a lock itself; the flush puts later rows
-      // into the index.
-      if (!castNode(IndexStmt, statement)->concurrent)
-        drain_named(castNode(IndexStmt, statement)->relation, ShareLock);
+      await_named(castNode(IndexStmt, statement)->relation);
+      break;
+    case T_VacuumStmt:
+      foreach (cell, castNode(VacuumStmt, statement)->rels)
+        await_named(lfirst_node(VacuumRelation, cell)->relation);
       break;
     case T_CreateTrigStmt:
       drain_named(castNode(CreateTrigStmt, statement)->relation, ShareRowExclusiveLock);

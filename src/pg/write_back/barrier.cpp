@@ -31,6 +31,9 @@ bool request(QueueNo only, std::uint64_t seq) {
   return pending;
 }
 
+// How long a command waits that can do without.
+constexpr std::int64_t kTryForUs = 10'000'000;
+
 struct Failure {
   bool hopeless = false;  // waiting longer will not help
   QueueNo queue = kNoQueueNo;
@@ -66,13 +69,16 @@ Failure find_failure(QueueNo only, std::uint64_t seq, TimestampTz since) {
 
 }  // namespace
 
-bool wait_stored(QueueNo queue, std::uint64_t seq, TimestampTz deadline) {
+namespace {
+
+// Waits until nothing up to `seq` is pending, the deadline has passed, or `failure` turns hopeless.
+bool wait_or_fail(QueueNo queue, std::uint64_t seq, TimestampTz deadline, Failure* failure) {
   const TimestampTz start = GetCurrentTimestamp();
   DatabaseSlot* database = nullptr;
   while (request(queue, seq)) {
     if (database == nullptr) database = database_slot(MyDatabaseId);
-    const Failure failure = find_failure(queue, seq, start);
-    if (failure.hopeless) raise(failure);
+    *failure = find_failure(queue, seq, start);
+    if (failure->hopeless) return false;
     const TimestampTz now = GetCurrentTimestamp();
     if (now >= deadline) return false;
     ConditionVariablePrepareToSleep(&server->progress);
@@ -86,6 +92,20 @@ bool wait_stored(QueueNo queue, std::uint64_t seq, TimestampTz deadline) {
     CHECK_FOR_INTERRUPTS();
   }
   return true;
+}
+
+}  // namespace
+
+bool wait_stored(QueueNo queue, std::uint64_t seq, TimestampTz deadline) {
+  Failure failure;
+  const bool stored = wait_or_fail(queue, seq, deadline, &failure);
+  if (failure.hopeless) raise(failure);
+  return stored;
+}
+
+void try_stored(QueueNo queue, std::uint64_t seq) {
+  Failure failure;
+  (void)wait_or_fail(queue, seq, GetCurrentTimestamp() + kTryForUs, &failure);
 }
 
 }  // namespace pgwc::barrier

@@ -8,6 +8,7 @@
 #include "core/recovery.hpp"
 #include "pg/boundary/compat.hpp"
 #include "pg/boundary/guard.hpp"
+#include "pg/boundary/injection.hpp"
 #include "pg/server/settings.hpp"
 #include "pg/server/shmem.hpp"
 #include "pg/tables/attachment.hpp"
@@ -124,8 +125,10 @@ Batch store_in_transaction(Relation relation, QueueNo queue, std::int32_t attach
   SetUserIdAndSecContext(user, security);
   pfree(spans);
 
+  PGWC_INJECT("flush-rows-stored");
   catalog::write_watermark(attachment, buffer().incarnation(), batch.through);
   buffer().mark(frames, GetCurrentTransactionId());
+  PGWC_INJECT("flush-marked");
   return batch;
 }
 
@@ -158,9 +161,11 @@ Outcome store_batch_in_transaction(QueueNo queue, const QueueView& view, bool wa
   table_close(relation, NoLock);
   const TransactionId xid = GetTopTransactionIdIfAny();
   CommitTransactionCommand();
+  PGWC_INJECT("flush-committed");
   // synchronous_commit is local: the commit record is on disk.
   buffer().finish(queue, frames, batch.through, xid, static_cast<std::uint64_t>(XactLastCommitEnd));
   frames.clear();
+  PGWC_INJECT("flush-finished");
   return batch.rows > 0 ? Outcome::kStored : Outcome::kNothing;
 }
 
@@ -302,8 +307,10 @@ bool release_retired(QueueNo queue) {
     }
     free_through = retired[i].batch;
   }
+  if (free_through > 0) PGWC_INJECT("before-free");
   if (free_through > 0 && buffer().reclaim(queue, free_through) > 0)
     ConditionVariableBroadcast(&server->progress);
+  if (free_through > 0) PGWC_INJECT("after-free");
   return i < count;
 }
 

@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "pg/boundary/injection.hpp"
 #include "pg/server/settings.hpp"
 #include "pg/server/shmem.hpp"
 #include "pg/write_back/room.hpp"
@@ -249,27 +250,34 @@ void pre_commit() {
   if (used_stages == nullptr) return;
   place_rows();
   if (frame_count == 0) return;
+  PGWC_INJECT("reserved");
   // Spills write WAL, and whether there is any decides how the rest is recovered.
   const bool pure = XactLastRecEnd == 0;
   const TransactionId xid = GetTopTransactionId();
   // Frames stand in the order of the stages that have rows left.
   std::size_t frame = 0;
   for (Stage* stage = used_stages; stage != nullptr; stage = stage->next) {
-    for (std::size_t at = 0; at < stage->used; ++frame)
+    for (std::size_t at = 0; at < stage->used; ++frame) {
       at += buffer().fill(frames[frame], reinterpret_cast<const std::byte*>(stage->data) + at, xid,
                           pure);
+      PGWC_INJECT("frame-filled");
+    }
   }
+  PGWC_INJECT("prepared");
   Assert(frame == frame_count);
 }
 
 void on_commit() noexcept {
+  if (frame_count > 0) PGWC_INJECT("committed");
   if (frame_count > 0)
     buffer().publish({frames, frame_count}, GetCurrentTransactionStopTimestamp(),
                      [](QueueNo) { wake_worker(database); });
+  if (frame_count > 0) PGWC_INJECT("published");
   forget_all();
 }
 
 void on_abort() noexcept {
+  if (frame_count > 0) PGWC_INJECT("aborted");
   if (frame_count > 0) buffer().discard({frames, frame_count});
   forget_all();
 }

@@ -1,0 +1,43 @@
+#include "pg/boundary/injection.hpp"
+
+#ifdef PGWC_INJECTION
+
+#include <csignal>
+#include <cstring>
+#include <unistd.h>
+
+#include "pg/boundary/pg.hpp"
+
+extern "C" {
+#include "utils/guc.h"
+}
+
+namespace pgwc::injection {
+
+namespace {
+
+char* point_setting = nullptr;
+char* action_setting = nullptr;
+
+}  // namespace
+
+void define_settings() {
+  DefineCustomStringVariable("writecache.injection_point", "Place where a test interferes.", nullptr,
+                             &point_setting, "", PGC_SUSET, GUC_NOT_IN_SAMPLE, nullptr, nullptr,
+                             nullptr);
+  DefineCustomStringVariable("writecache.injection_action", "What happens there.",
+                             "kill, kill_server, stop or error", &action_setting, "kill", PGC_SUSET,
+                             GUC_NOT_IN_SAMPLE, nullptr, nullptr, nullptr);
+}
+
+void reach(const char* point) {
+  if (point_setting == nullptr || std::strcmp(point_setting, point) != 0) return;
+  if (std::strcmp(action_setting, "error") == 0)
+    ereport(ERROR, errcode(ERRCODE_INTERNAL_ERROR), errmsg("injected error at \"%s\"", point));
+  if (std::strcmp(action_setting, "kill_server") == 0) kill(PostmasterPid, SIGKILL);
+  kill(getpid(), std::strcmp(action_setting, "stop") == 0 ? SIGSTOP : SIGKILL);
+}
+
+}  // namespace pgwc::injection
+
+#endif
