@@ -13,6 +13,8 @@ CREATE TYPE writecache.mode AS ENUM ('write_back', 'write_around', 'write_throug
 COMMENT ON TYPE writecache.mode IS 'the caching pattern that a table is attached to';
 
 CREATE SEQUENCE writecache.attachment_seq AS integer;
+-- Anywhere: an extension that was dropped and created again must not meet the records of its former life.
+SELECT pg_catalog.setval('writecache.attachment_seq', 1 + pg_catalog.floor(pg_catalog.random() * 1000000000)::integer);
 COMMENT ON SEQUENCE writecache.attachment_seq IS
   'numbers attachments; a number is never used for two attachments of one database';
 

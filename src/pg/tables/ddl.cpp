@@ -75,12 +75,24 @@ void await_named(const RangeVar* name) {
   barrier::try_stored(attachment->queue, buffer().last_seq());
 }
 
+void refuse_unlogged(const RangeVar* name) {
+  const Oid relation = RangeVarGetRelid(name, NoLock, true);
+  if (OidIsValid(relation) && attachments::find_write_back(relation) != nullptr)
+    ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+            errmsg("cannot make table \"%s\" unlogged while it is attached", name->relname),
+            errdetail("A crash would empty the table of rows that were acknowledged."),
+            errhint("Call writecache.detach() first."));
+}
+
+// The extension goes, and with it everything that knows of the queues.
 void drain_all() {
   ListCell* cell;
   foreach (cell, catalog::all_attached()) {
     const Oid relation = lfirst_oid(cell);
     LockRelationOid(relation, ShareRowExclusiveLock);
     drain_locked(relation);
+    if (const Attachment* attachment = attachments::find(relation))
+      drain::drop_queue_at_commit(attachment->number);
   }
 }
 
@@ -103,22 +115,35 @@ void dropped(ObjectAccessType access, Oid class_id, Oid object, int sub, void* a
   drain::drop_queue_at_commit(number);
 }
 
+void before_alter(const AlterTableStmt* alter) {
+  const LOCKMODE lock = AlterTableGetLockLevel(alter->cmds);
+  // What leaves writers alone leaves the rows as they are.
+  if (lock < ShareRowExclusiveLock)
+    await_named(alter->relation);
+  else
+    drain_named(alter->relation, lock);
+  ListCell* cell;
+  foreach (cell, alter->cmds) {
+    const auto* command = lfirst_node(AlterTableCmd, cell);
+    if (command->subtype == AT_SetUnLogged) refuse_unlogged(alter->relation);
+    // ATTACH and DETACH PARTITION name the other table in the command.
+    if (command->def == nullptr || !IsA(command->def, PartitionCmd)) continue;
+    const auto* partition = castNode(PartitionCmd, command->def);
+    if (partition->concurrent)
+      await_named(partition->name);
+    else
+      drain_named(partition->name, AccessExclusiveLock);
+  }
+}
+
 }  // namespace
 
 void before(Node* statement) {
   ListCell* cell;
   switch (nodeTag(statement)) {
-    case T_AlterTableStmt: {
-      auto* alter = castNode(AlterTableStmt, statement);
-      drain_named(alter->relation, AlterTableGetLockLevel(alter->cmds));
-      // ATTACH and DETACH PARTITION name the other table in the command.
-      foreach (cell, alter->cmds) {
-        auto* command = lfirst_node(AlterTableCmd, cell);
-        if (command->def != nullptr && IsA(command->def, PartitionCmd))
-          drain_named(castNode(PartitionCmd, command->def)->name, AccessExclusiveLock);
-      }
+    case T_AlterTableStmt:
+      before_alter(castNode(AlterTableStmt, statement));
       break;
-    }
     case T_TruncateStmt:
       foreach (cell, castNode(TruncateStmt, statement)->relations)
         drain_named(lfirst_node(RangeVar, cell), AccessExclusiveLock);
