@@ -27,6 +27,7 @@ CREATE TABLE writecache.attached (
   flush_bytes     bigint CHECK (flush_bytes > 0),
   when_full       text NOT NULL DEFAULT 'wait' CHECK (when_full IN ('wait', 'write_through', 'error')),
   read_pending    boolean NOT NULL DEFAULT true,
+  on_conflict     text NOT NULL DEFAULT 'reject' CHECK (on_conflict IN ('reject', 'ignore')),
   allow_triggers  boolean NOT NULL DEFAULT false
 );
 COMMENT ON TABLE writecache.attached IS
@@ -39,6 +40,7 @@ COMMENT ON COLUMN writecache.attached.flush_rows IS 'flush when this many rows a
 COMMENT ON COLUMN writecache.attached.flush_bytes IS 'flush when this many bytes are pending; null: the setting writecache.flush_bytes';
 COMMENT ON COLUMN writecache.attached.when_full IS 'what a commit does when the buffer is full: wait, write_through or error';
 COMMENT ON COLUMN writecache.attached.read_pending IS 'whether queries see buffered rows';
+COMMENT ON COLUMN writecache.attached.on_conflict IS 'what happens to a row whose key is in the table already: it goes to writecache.rejected, or is ignored as by ON CONFLICT DO NOTHING';
 COMMENT ON COLUMN writecache.attached.allow_triggers IS 'row triggers run at flush, as the owner of the table';
 
 SELECT pg_catalog.pg_extension_config_dump('writecache.attached', '');
@@ -96,17 +98,19 @@ COMMENT ON TRIGGER attached_changed ON writecache.attached IS 'invalidates plans
 CREATE FUNCTION writecache.attach(
   relation regclass, mode writecache.mode,
   flush_interval interval DEFAULT NULL, flush_rows bigint DEFAULT NULL, flush_bytes bigint DEFAULT NULL,
-  when_full text DEFAULT NULL, read_pending boolean DEFAULT NULL, allow_triggers boolean DEFAULT NULL)
+  when_full text DEFAULT NULL, read_pending boolean DEFAULT NULL, on_conflict text DEFAULT NULL,
+  allow_triggers boolean DEFAULT NULL)
 RETURNS void LANGUAGE c AS 'MODULE_PATHNAME', 'pgwc_attach';
-COMMENT ON FUNCTION writecache.attach(regclass, writecache.mode, interval, bigint, bigint, text, boolean, boolean) IS
+COMMENT ON FUNCTION writecache.attach(regclass, writecache.mode, interval, bigint, bigint, text, boolean, text, boolean) IS
   'attaches a table to a caching pattern; for its owner. Transactional. Locks the table against writers.';
 
 CREATE FUNCTION writecache.alter(
   relation regclass,
   flush_interval interval DEFAULT NULL, flush_rows bigint DEFAULT NULL, flush_bytes bigint DEFAULT NULL,
-  when_full text DEFAULT NULL, read_pending boolean DEFAULT NULL, allow_triggers boolean DEFAULT NULL)
+  when_full text DEFAULT NULL, read_pending boolean DEFAULT NULL, on_conflict text DEFAULT NULL,
+  allow_triggers boolean DEFAULT NULL)
 RETURNS void LANGUAGE c AS 'MODULE_PATHNAME', 'pgwc_alter';
-COMMENT ON FUNCTION writecache.alter(regclass, interval, bigint, bigint, text, boolean, boolean) IS
+COMMENT ON FUNCTION writecache.alter(regclass, interval, bigint, bigint, text, boolean, text, boolean) IS
   'changes the options given; null leaves an option as it is. For the owner of the table. Resumes a paused table.';
 
 CREATE FUNCTION writecache.detach(relation regclass)
@@ -190,7 +194,7 @@ COMMENT ON FUNCTION writecache.buffer_status() IS 'the write buffer as a whole: 
 
 CREATE VIEW writecache.tables AS
   SELECT a.relation, a.mode, coalesce(q.state, 'active') AS state, a.flush_interval, a.flush_rows, a.flush_bytes,
-         a.when_full, a.read_pending, a.allow_triggers
+         a.when_full, a.read_pending, a.on_conflict, a.allow_triggers
     FROM writecache.attached a LEFT JOIN writecache.buffer_queues() q USING (attachment);
 COMMENT ON VIEW writecache.tables IS 'attached tables, their options (null: the setting of that name) and state';
 

@@ -37,9 +37,10 @@ class Fd {
   int fd_;
 };
 
-// Reads the newer valid copy of the header.
-Status read_header(int fd, FileHeader* header, const char** reason) noexcept {
-  bool found = false;
+// Reads the newer valid copy of the header, and says how many are valid.
+Status read_header(int fd, FileHeader* header, int* copies, const char** reason) noexcept {
+  *copies = 0;
+  bool other_version = false;
   for (int copy = 0; copy < 2; ++copy) {
     FileHeader read;
     if (::pread(fd, &read, sizeof(read), static_cast<off_t>(copy * kFileHeaderCopySize)) !=
@@ -47,18 +48,56 @@ Status read_header(int fd, FileHeader* header, const char** reason) noexcept {
       continue;
     if (read.magic != kFileMagic) continue;
     if (read.version != kFileVersion) {
-      *reason = "it was written by another version of the extension";
-      return Status::kForeign;
+      other_version = true;
+      continue;
     }
     if (read.crc != header_crc(read)) continue;
-    if (!found || read.generation > header->generation) *header = read;
-    found = true;
+    if (*copies == 0 || read.generation > header->generation) *header = read;
+    ++*copies;
   }
-  if (!found) {
-    *reason = "its header is unreadable";
-    return Status::kDamaged;
+  if (*copies > 0) return Status::kOk;
+  *reason = other_version ? "it was written by another version of the extension"
+                          : "its header is unreadable";
+  return other_version ? Status::kForeign : Status::kDamaged;
+}
+
+bool is_zero(int fd, std::uint64_t from, std::uint64_t to) noexcept {
+  unsigned char bytes[4096];
+  while (from < to) {
+    const ssize_t got = ::pread(fd, bytes, std::min<std::uint64_t>(sizeof(bytes), to - from),
+                                static_cast<off_t>(from));
+    if (got <= 0 || std::any_of(bytes, bytes + got, [](auto byte) { return byte != 0; }))
+      return false;
+    from += static_cast<std::uint64_t>(got);
   }
-  return Status::kOk;
+  return true;
+}
+
+// Whether nothing was ever written: a server killed while it made the file leaves it so. The blocks
+// are looked at too, or a damaged header would cost the rows behind it.
+bool is_blank(int fd, std::uint64_t size) noexcept {
+  if (!is_zero(fd, 0, std::min<std::uint64_t>(size, kFileHeaderSpan))) return false;
+  for (std::uint64_t block = kFileHeaderSpan; block < size; block += kBlockSize)
+    if (!is_zero(fd, block, std::min<std::uint64_t>(size, block + sizeof(BlockHeader))))
+      return false;
+  return true;
+}
+
+// Returns 0 or errno.
+int allocate(int fd, std::uint32_t block_count) noexcept {
+  int error;
+  do {
+    error = ::posix_fallocate(fd, 0, static_cast<off_t>(file_size(block_count)));
+  } while (error == EINTR);
+  return error;
+}
+
+// So that the file's name survives a power loss as its contents do. Not every file system can.
+void sync_directory_of(const std::string& path) {
+  const std::size_t slash = path.rfind('/');
+  const std::string directory = slash == std::string::npos ? "." : path.substr(0, slash + 1);
+  Fd fd(::open(directory.c_str(), O_RDONLY | O_CLOEXEC));
+  if (fd.get() >= 0) ::fsync(fd.get());
 }
 
 Status check_header(const FileHeader& header, const FileIdentity& identity, std::uint64_t size,
@@ -92,8 +131,9 @@ bool is_known(const std::uint8_t (&boot_id)[16]) noexcept {
 std::uint32_t BufferFile::peek_block_count(const std::string& path) noexcept {
   Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   FileHeader header{};
+  int copies;
   const char* reason;
-  if (fd.get() < 0 || read_header(fd.get(), &header, &reason) != Status::kOk ||
+  if (fd.get() < 0 || read_header(fd.get(), &header, &copies, &reason) != Status::kOk ||
       header.block_count < kMinBlocks || header.block_count > kMaxBlocks)
     return 0;
   return header.block_count;
@@ -107,40 +147,40 @@ OpenResult BufferFile::open(const std::string& path, std::uint32_t block_count,
     result.error = error;
     return result;
   };
+  if (block_count < kMinBlocks || block_count > kMaxBlocks) return fail(Status::kIoError, EINVAL);
   FileHeader header{};
   Fd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   struct stat st {};
   if (fd.get() < 0 || ::fstat(fd.get(), &st) != 0) return fail(Status::kIoError, errno);
-  if (st.st_size == 0) {
+  const auto size = static_cast<std::uint64_t>(st.st_size);
+  int copies = 0;
+  Status status = read_header(fd.get(), &header, &copies, &result.reason);
+  if (status == Status::kDamaged && is_blank(fd.get(), size)) {
     result.created = true;
+    result.reason = nullptr;
+    header = {};
     header.magic = kFileMagic;
     header.version = kFileVersion;
     header.system_identifier = identity.system_identifier;
-    header.timeline = identity.timeline;
     header.incarnation = new_incarnation;
     header.block_size = kBlockSize;
     header.block_count = block_count;
-    std::memcpy(header.boot_id, identity.boot_id, sizeof(header.boot_id));
-    if (int error =
-            ::posix_fallocate(fd.get(), 0, static_cast<off_t>(file_size(header.block_count)))) {
-      ::unlink(path.c_str());
-      return fail(Status::kIoError, error);
-    }
   } else {
-    Status status = read_header(fd.get(), &header, &result.reason);
-    if (status == Status::kOk)
-      status =
-          check_header(header, identity, static_cast<std::uint64_t>(st.st_size), &result.reason);
+    if (status == Status::kOk) status = check_header(header, identity, size, &result.reason);
     if (status != Status::kOk) return fail(status, 0);
     if (header.block_count != block_count) result.wanted_blocks_unmet = header.block_count;
-    // A sparse copy of a file would fault where the disk is full.
-    if (int error =
-            ::posix_fallocate(fd.get(), 0, static_cast<off_t>(file_size(header.block_count))))
-      return fail(Status::kIoError, error);
+    // The lost copy may have been the newer one, and its run have begun.
+    if (copies < 2) ++header.run;
+  }
+  // Also for an old file: a sparse copy of one would fault where the disk is full.
+  if (int error = allocate(fd.get(), header.block_count)) {
+    if (result.created) ::unlink(path.c_str());
+    return fail(Status::kIoError, error);
   }
   try {
     bip::file_mapping file(path.c_str(), bip::read_write);
     region_ = bip::mapped_region(file, bip::read_write, 0, file_size(header.block_count));
+    if (result.created) sync_directory_of(path);
   } catch (const bip::interprocess_exception& error) {
     return fail(Status::kIoError, error.get_native_error());
   } catch (...) {
@@ -148,9 +188,13 @@ OpenResult BufferFile::open(const std::string& path, std::uint32_t block_count,
   }
   result.rebooted = !result.created && (!is_known(identity.boot_id) ||
                                         std::memcmp(header.boot_id, identity.boot_id, 16) != 0);
-  result.clean = result.created || header.clean != 0;
+  result.clean = result.created || (header.clean != 0 && copies == 2);
   header_ = header;
   begin_run(identity);
+  if (result.created) {
+    store_header();  // the other copy
+    if (::fsync(fd.get()) != 0) return fail(Status::kIoError, errno);
+  }
   result.status = Status::kOk;
   return result;
 }

@@ -25,7 +25,8 @@ constexpr std::int64_t flush_at(const QueueView& queue, const FlushPolicy& polic
                                 const FlushPressure& pressure) {
   if (queue.pending_rows == 0) return kNever;
   if (pressure.hurry || queue.requested > queue.flushed_through ||
-      queue.pending_rows >= policy.rows || queue.pending_bytes >= policy.bytes)
+      (policy.rows != 0 && queue.pending_rows >= policy.rows) ||
+      (policy.bytes != 0 && queue.pending_bytes >= policy.bytes))
     return pressure.now_us;
   return queue.oldest_us + policy.interval_us;
 }

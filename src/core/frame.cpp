@@ -1,20 +1,30 @@
 #include "core/frame.hpp"
 
+#include <algorithm>
+
 namespace pgwc {
 
-void format_frame(FrameHeader* frame, std::uint64_t queue_id, std::uint32_t epoch,
-                  std::uint32_t generation, std::uint32_t payload_bytes,
-                  std::uint32_t row_count) noexcept {
-  *frame = {};
-  set_frame_state(*frame, FrameState::kReserved);
-  frame->payload_bytes = payload_bytes;
-  frame->row_count = row_count;
-  frame->queue_id = queue_id;
-  frame->epoch = epoch;
-  frame->generation = generation;
-  frame->header_crc = frame_header_crc(*frame);
-  // Only now a frame: whatever was here before cannot be taken for one with this state.
-  std::atomic_ref<std::uint32_t>(frame->magic).store(kFrameMagic, std::memory_order_release);
+namespace {
+
+std::byte* bytes_of(void* header) noexcept { return static_cast<std::byte*>(header); }
+
+void store_magic(std::uint32_t& magic, std::uint32_t value) noexcept {
+  std::atomic_ref<std::uint32_t>(magic).store(value, std::memory_order_release);
+}
+
+}  // namespace
+
+void format_frame(FrameHeader* target, const FrameHeader& frame, std::uint32_t salt) noexcept {
+  FrameHeader header = frame;
+  header.header_crc = frame_header_crc(header, salt);
+  // No frame while it is being written, so that what was here before is never taken for one with a
+  // new state. The fence holds back the compiler; a killed process has stored in program order.
+  store_magic(target->magic, 0);
+  std::atomic_thread_fence(std::memory_order_release);
+  constexpr std::size_t kFrom = offsetof(FrameHeader, header_crc);
+  std::memcpy(bytes_of(target) + kFrom, bytes_of(&header) + kFrom, sizeof(header) - kFrom);
+  set_frame_state(*target, FrameState::kReserved);
+  store_magic(target->magic, kFrameMagic);
 }
 
 void format_block(std::byte* block, std::uint64_t epoch, std::uint64_t queue_id,
@@ -24,25 +34,25 @@ void format_block(std::byte* block, std::uint64_t epoch, std::uint64_t queue_id,
   header.queue_id = queue_id;
   header.relation = relation;
   header.crc = block_header_crc(header);
-  std::memcpy(block, &header, sizeof(header));
-  auto* magic = &reinterpret_cast<BlockHeader*>(block)->magic;
-  std::atomic_ref<std::uint32_t>(*magic).store(kBlockMagic, std::memory_order_release);
+  constexpr std::size_t kFrom = offsetof(BlockHeader, crc);
+  std::memcpy(block + kFrom, bytes_of(&header) + kFrom, sizeof(header) - kFrom);
+  store_magic(reinterpret_cast<BlockHeader*>(block)->magic, kBlockMagic);
 }
 
 void clear_block(std::byte* block) noexcept {
-  auto* magic = &reinterpret_cast<BlockHeader*>(block)->magic;
-  std::atomic_ref<std::uint32_t>(*magic).store(0, std::memory_order_release);
+  store_magic(reinterpret_cast<BlockHeader*>(block)->magic, kFreeMagic);
 }
 
 RowRun longest_run(std::span<const std::byte> rows, std::size_t room) noexcept {
   RowRun run{};
   if (room < frame_span(0)) return run;
-  std::size_t limit = room / kFrameAlign * kFrameAlign - sizeof(FrameHeader);
-  while (run.bytes < rows.size()) {
-    std::uint32_t size;
+  const std::size_t limit =
+      std::min(room / kFrameAlign * kFrameAlign - sizeof(FrameHeader), rows.size());
+  std::uint32_t size;
+  while (run.bytes + sizeof(size) <= limit) {
     std::memcpy(&size, rows.data() + run.bytes, sizeof(size));
-    std::size_t padded = align_up<kRowAlign>(size);
-    if (run.bytes + padded > limit) break;
+    const std::size_t padded = align_up<kRowAlign>(size);
+    if (size < sizeof(size) || padded > limit - run.bytes) break;
     run.bytes += padded;
     ++run.rows;
   }

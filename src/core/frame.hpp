@@ -28,10 +28,10 @@ inline void set_frame_state(FrameHeader& frame, FrameState state) noexcept {
       .store(static_cast<std::uint32_t>(state), std::memory_order_release);
 }
 
-inline std::uint32_t frame_header_crc(const FrameHeader& frame) noexcept {
-  constexpr std::size_t kFrom = offsetof(FrameHeader, payload_bytes);
-  return crc32c(reinterpret_cast<const std::byte*>(&frame) + kFrom,
-                offsetof(FrameHeader, state) - kFrom);
+inline std::uint32_t frame_header_crc(const FrameHeader& frame, std::uint32_t salt) noexcept {
+  constexpr std::size_t kFrom = offsetof(FrameHeader, queue_id);
+  return salt ^ crc32c(reinterpret_cast<const std::byte*>(&frame) + kFrom,
+                       offsetof(FrameHeader, state) - kFrom);
 }
 
 inline std::uint32_t block_header_crc(const BlockHeader& block) noexcept {
@@ -39,9 +39,9 @@ inline std::uint32_t block_header_crc(const BlockHeader& block) noexcept {
   return crc32c(reinterpret_cast<const std::byte*>(&block) + kFrom, sizeof(block) - kFrom);
 }
 
-void format_frame(FrameHeader* frame, std::uint64_t queue_id, std::uint32_t epoch,
-                  std::uint32_t generation, std::uint32_t payload_bytes,
-                  std::uint32_t row_count) noexcept;
+// Makes an empty RESERVED frame; `frame` says whose and how large.
+void format_frame(FrameHeader* target, const FrameHeader& frame, std::uint32_t salt) noexcept;
+// Puts a block to use. Killed half-way, it leaves a free one free, and a damaged one damaged.
 void format_block(std::byte* block, std::uint64_t epoch, std::uint64_t queue_id,
                   std::uint32_t relation) noexcept;
 // Marks the block free in the file.
@@ -59,7 +59,7 @@ RowRun longest_run(std::span<const std::byte> rows, std::size_t room) noexcept;
 struct GapMarker {
   std::uint32_t magic;
   std::uint32_t bytes;
-  std::uint32_t crc;  // of the other two
+  std::uint32_t crc;  // of the other two, salted
 };
 inline constexpr std::uint32_t kGapMagic = 0x50414757;  // "WGAP"
 static_assert(sizeof(GapMarker) <= kFrameAlign);

@@ -13,12 +13,13 @@
 // A frame's life (the state word; every transition is one store, so a killed process leaves one
 // state or the other):
 //
-//   RESERVED ──copied──► PREPARED ──(COMMITTED, only in transactions of several frames)──►
-//   PUBLISHED ──► FLUSHED
-//       └──────────────────┴──────────────► DISCARDED (abort)
+//   RESERVED ──copied──► PREPARED ──────(commit)──────► PUBLISHED ──(flush committed)──► FLUSHED
+//       │                   │  └──► COMMITTED ────────────▲  │
+//       └──────(abort)──────┴──► DISCARDED ◄─(table gone)────┘
 //
-// Never: out of FLUSHED or DISCARDED; PUBLISHED to DISCARDED except in recovery, when the
-// transaction proves uncommitted.
+// COMMITTED comes up only in transactions of several frames: all of them, then the first PUBLISHED.
+// Never: out of FLUSHED or DISCARDED; PUBLISHED to DISCARDED except when the table is dropped, and
+// in recovery, when the transaction proves uncommitted.
 #pragma once
 
 #ifdef POSTGRES_H
@@ -47,6 +48,10 @@ enum class FrameState : std::uint32_t {
   kFlushed = 0x0F6B93D2,
   kDiscarded = 0xC8946E37,
 };
+
+// Sequence numbers and epochs are counted per run, with the run above these bits: five years of
+// 100,000 frames a second.
+inline constexpr unsigned kRunShift = 44;
 
 struct FileHeader {
   std::uint64_t magic;
@@ -120,6 +125,13 @@ constexpr std::uint64_t file_size(std::uint32_t block_count) {
 
 constexpr std::uint64_t block_offset(std::uint32_t block) {
   return kFileHeaderSpan + static_cast<std::uint64_t>(block) * kBlockSize;
+}
+
+// Rows are users' bytes. Where damage makes the scan look for frames inside them, it must not find
+// one that a user has forged, so the checksums of headers and gaps contain something of the file
+// that no user can read.
+constexpr std::uint32_t file_salt(std::uint64_t incarnation) noexcept {
+  return static_cast<std::uint32_t>(incarnation ^ (incarnation >> 32));
 }
 
 // A queue id names a database and an attachment in it, so that a block with a damaged header can

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cassert>
 #include <cstring>
+#include <utility>
 
 #include "core/checksum.hpp"
 #include "core/frame.hpp"
@@ -12,10 +13,6 @@ namespace pgwc {
 namespace {
 
 constexpr std::uint64_t kIndexMagic = 0x5845444E'49435750ull;  // "PWCINDEX"
-
-// Bits of a sequence number below the run: enough for a year of a million frames a second, twice
-// over... 2^44.
-constexpr unsigned kRunShift = 44;
 
 template <class T>
 std::atomic_ref<T> atomic(T& value) noexcept {
@@ -39,8 +36,11 @@ WriteBuffer::WriteBuffer(Create, void* index, std::byte* file, const Geometry& g
   control_->incarnation = incarnation;
   control_->next_seq = (run << kRunShift) + 1;
   control_->next_epoch = (run << kRunShift) + 1;
-  control_->free_head = kNoBlock;
-  for (QueueNo q = 0; q < geometry.queue_count; ++q) reset_slot(queues_[q]);
+  control_->free_head = control_->parked_head = kNoBlock;
+  for (QueueNo q = 0; q < geometry.queue_count; ++q) {
+    reset_slot(queues_[q]);
+    queues_[q].next_batch = 1;
+  }
   for (std::uint32_t b = geometry.block_count; b-- > 0;) {
     blocks_[b].queue = kNoQueueNo;
     blocks_[b].next = control_->free_head;
@@ -57,27 +57,63 @@ WriteBuffer::WriteBuffer(Attach, void* index, std::byte* file, Locks& locks) noe
 }
 
 // --- queues
-// -------------------------------------------------------------------------------------------------------
+// ---------------------------------------------------------------------------------------
+
+QueueNo WriteBuffer::find_slot(std::uint64_t id) const noexcept {
+  for (QueueNo q = 0; q < queue_count(); ++q)
+    if (atomic(queues_[q].id).load(std::memory_order_relaxed) == id) return q;
+  return kNoQueueNo;
+}
 
 Status WriteBuffer::open_queue(std::uint64_t id, std::uint32_t relation, QueueNo* queue) noexcept {
-  LockGuard directory(locks_, kDirectoryLock);
-  QueueNo free_slot = kNoQueueNo;
-  for (QueueNo q = 0; q < queue_count(); ++q) {
-    const std::uint64_t have = atomic(queues_[q].id).load(std::memory_order_relaxed);
-    if (have == id) {
-      *queue = q;
-      return Status::kOk;
+  assert(id != 0);
+  for (;;) {
+    QueueNo free_slot;
+    {
+      LockGuard directory(locks_, kDirectoryLock);
+      *queue = find_slot(id);
+      if (*queue != kNoQueueNo) return Status::kOk;
+      free_slot = find_slot(0);
+      if (free_slot == kNoQueueNo) return Status::kNoQueue;
     }
-    if (have == 0 && free_slot == kNoQueueNo) free_slot = q;
+    // The slot's own lock comes before the directory's, so somebody may be faster.
+    LockGuard guard(locks_, queue_lock(free_slot));
+    LockGuard directory(locks_, kDirectoryLock);
+    Queue& slot = queues_[free_slot];
+    if (slot.id != 0 || find_slot(id) != kNoQueueNo) continue;
+    // The rest of a free slot is in its initial state already: reset_slot.
+    slot.relation = relation;
+    slot.flushed_through = last_seq();
+    if (control_->parked_count > 0) adopt_parked(slot, free_slot, id);
+    atomic(slot.id).store(id, std::memory_order_release);
+    *queue = free_slot;
+    return Status::kOk;
   }
-  if (free_slot == kNoQueueNo) return Status::kNoQueue;
-  // The rest of a free slot is in its initial state already: reset_slot.
-  Queue& slot = queues_[free_slot];
-  slot.relation = relation;
-  slot.flushed_through = last_seq();
-  atomic(slot.id).store(id, std::memory_order_release);
-  *queue = free_slot;
-  return Status::kOk;
+}
+
+// Were they left where they are, the table's watermark would pass their sequence numbers by, and
+// the next start take them for stored.
+void WriteBuffer::adopt_parked(Queue& queue, QueueNo no, std::uint64_t id) noexcept {
+  for (std::uint32_t* link = &control_->parked_head; *link != kNoBlock;) {
+    const std::uint32_t b = *link;
+    BlockDesc& desc = blocks_[b];
+    if (reinterpret_cast<const BlockHeader*>(block_start(b))->queue_id != id) {
+      link = &desc.next;
+      continue;
+    }
+    *link = desc.next;
+    --control_->parked_count;
+    desc.queue = no;
+    append_block(queue, b);
+    queue.open_frames += desc.open_frames;
+    queue.flushed_through = 0;
+    for (FrameCursor cursor(block_start(b), desc.used); settled() && cursor.next();) {
+      if (frame_state(cursor.header()) != FrameState::kPublished) continue;
+      queue.pending_rows += cursor.header().row_count;
+      queue.pending_bytes += cursor.header().payload_bytes;
+      queue.unannounced = 1;
+    }
+  }
 }
 
 bool WriteBuffer::is_queue(QueueNo queue, std::uint64_t id) const noexcept {
@@ -89,18 +125,19 @@ void WriteBuffer::set_policy(QueueNo queue, const FlushPolicy& policy) noexcept 
   queues_[queue].policy = policy;
 }
 
-// Everything but the identity, so that a slot changes hands by one atomic store.
+// Everything but the identity, so that a slot changes hands by one atomic store, and the batch
+// numbers: who still holds one of the slot's last owner frees nothing of the next one's.
 void WriteBuffer::reset_slot(Queue& queue) noexcept {
   queue.head = queue.tail = kNoBlock;
   queue.block_count = 0;
   queue.flushed_through = queue.requested = 0;
   queue.pending_rows = queue.pending_bytes = queue.open_frames = 0;
-  queue.next_batch = 1;
   queue.policy = {};
   queue.counters = {};
   queue.retired_count = 0;
   queue.freed_xid = kNoXid;
   queue.dropped = 0;
+  queue.unannounced = 0;
 }
 
 void WriteBuffer::free_slot_if_unused(Queue& queue) noexcept {
@@ -110,9 +147,10 @@ void WriteBuffer::free_slot_if_unused(Queue& queue) noexcept {
   atomic(queue.id).store(0, std::memory_order_release);
 }
 
-void WriteBuffer::drop_queue(QueueNo no) noexcept {
+void WriteBuffer::drop_queue(QueueNo no, std::uint64_t queue_id) noexcept {
   LockGuard guard(locks_, queue_lock(no));
   Queue& queue = queues_[no];
+  if (!is_queue(no, queue_id)) return;
   for (std::uint32_t b = queue.head; b != kNoBlock; b = blocks_[b].next) {
     for (FrameCursor cursor(block_start(b), blocks_[b].used); cursor.next();) {
       FrameHeader& frame = cursor.header();
@@ -127,7 +165,17 @@ void WriteBuffer::drop_queue(QueueNo no) noexcept {
 }
 
 // --- blocks
-// -------------------------------------------------------------------------------------------------------
+// ---------------------------------------------------------------------------------------
+
+namespace {
+
+// Whether nothing in the block can be wanted by anybody any more.
+bool is_done(const BlockDesc& block, const Queue& queue) noexcept {
+  return block.open_frames == 0 && block.unflushed_frames == 0 &&
+         block.last_batch <= queue.freed_batch;
+}
+
+}  // namespace
 
 std::uint32_t WriteBuffer::allocate_block(Queue& queue, QueueNo no) noexcept {
   std::uint32_t block;
@@ -150,12 +198,21 @@ std::uint32_t WriteBuffer::allocate_block(Queue& queue, QueueNo no) noexcept {
 
 void WriteBuffer::append_block(Queue& queue, std::uint32_t block) noexcept {
   blocks_[block].next = kNoBlock;
+  blocks_[block].prev = queue.tail;
   if (queue.tail == kNoBlock)
     queue.head = block;
   else
     blocks_[queue.tail].next = block;
   queue.tail = block;
   ++queue.block_count;
+}
+
+void WriteBuffer::remove_block(Queue& queue, std::uint32_t block) noexcept {
+  const BlockDesc& desc = blocks_[block];
+  (desc.prev == kNoBlock ? queue.head : blocks_[desc.prev].next) = desc.next;
+  (desc.next == kNoBlock ? queue.tail : blocks_[desc.next].prev) = desc.prev;
+  --queue.block_count;
+  release_block(block);
 }
 
 void WriteBuffer::release_block(std::uint32_t block) noexcept {
@@ -179,22 +236,13 @@ std::uint32_t WriteBuffer::reclaim(QueueNo no, std::uint64_t batch) noexcept {
 }
 
 std::uint32_t WriteBuffer::reclaim_locked(Queue& queue, std::uint64_t batch) noexcept {
+  queue.freed_batch = std::max(queue.freed_batch, std::min(batch, queue.next_batch - 1));
   std::uint32_t freed = 0;
-  std::uint32_t previous = kNoBlock;
   for (std::uint32_t b = queue.head; b != kNoBlock;) {
-    BlockDesc& desc = blocks_[b];
-    std::uint32_t next = desc.next;
-    if (desc.open_frames == 0 && desc.unflushed_frames == 0 && desc.last_batch <= batch) {
-      if (previous == kNoBlock)
-        queue.head = next;
-      else
-        blocks_[previous].next = next;
-      if (queue.tail == b) queue.tail = previous;
-      --queue.block_count;
-      release_block(b);
+    const std::uint32_t next = blocks_[b].next;
+    if (is_done(blocks_[b], queue)) {
+      remove_block(queue, b);
       ++freed;
-    } else {
-      previous = b;
     }
     b = next;
   }
@@ -212,7 +260,7 @@ std::uint32_t WriteBuffer::reclaim_locked(Queue& queue, std::uint64_t batch) noe
 }
 
 // --- the writing session
-// --------------------------------------------------------------------------------------------
+// --------------------------------------------------------------------------
 
 Status WriteBuffer::reserve(QueueNo no, std::uint64_t queue_id, std::uint32_t generation,
                             std::span<const std::byte> rows, FrameRef* frames,
@@ -220,29 +268,38 @@ Status WriteBuffer::reserve(QueueNo no, std::uint64_t queue_id, std::uint32_t ge
   *frame_count = 0;
   LockGuard guard(locks_, queue_lock(no));
   Queue& queue = queues_[no];
-  if (!is_queue(no, queue_id)) return Status::kNoQueue;
+  if (!is_queue(no, queue_id) || queue.dropped != 0) return Status::kNoQueue;
+  Status status = Status::kOk;
   std::size_t count = 0;
   while (!rows.empty()) {
     std::uint32_t block = queue.tail;
     RowRun run{};
     if (block != kNoBlock) run = longest_run(rows, kBlockSize - blocks_[block].used);
     if (run.rows == 0) {
-      block = allocate_block(queue, no);
-      if (block != kNoBlock) run = longest_run(rows, kBlockSize - blocks_[block].used);
-      if (block == kNoBlock || run.rows == 0) {
-        discard_frames({frames, count}, queue);
-        return block == kNoBlock ? Status::kNoSpace : Status::kRowTooLarge;
-      }
+      run = longest_run(rows, kBlockSize - sizeof(BlockHeader));
+      status = run.rows == 0 ? Status::kRowTooLarge : Status::kOk;
+      if (status == Status::kOk && (block = allocate_block(queue, no)) == kNoBlock)
+        status = Status::kNoSpace;
+      if (status != Status::kOk) break;
     }
     BlockDesc& desc = blocks_[block];
     frames[count++] = {0, no, block, desc.used, run.rows};
-    format_frame(header_at(block, desc.used), queue_id, static_cast<std::uint32_t>(desc.epoch),
-                 generation, static_cast<std::uint32_t>(run.bytes), run.rows);
+    FrameHeader frame{};
+    frame.queue_id = queue_id;
+    frame.epoch = desc.epoch;
+    frame.generation = generation;
+    frame.payload_bytes = static_cast<std::uint16_t>(run.bytes);
+    frame.row_count = static_cast<std::uint16_t>(run.rows);
+    format_frame(header_at(block, desc.used), frame, salt());
     ++desc.open_frames;
     ++queue.open_frames;
     atomic(desc.used).store(desc.used + static_cast<std::uint32_t>(frame_span(run.bytes)),
                             std::memory_order_release);
     rows = rows.subspan(run.bytes);
+  }
+  if (status != Status::kOk) {
+    for (std::size_t i = 0; i < count; ++i) discard_frame(frames[i], queue);
+    return status;
   }
   *frame_count = count;
   return Status::kOk;
@@ -276,8 +333,13 @@ bool WriteBuffer::publish_one(FrameRef& ref, std::int64_t now_us) noexcept {
   BlockDesc& desc = blocks_[ref.block];
   LockGuard guard(locks_, queue_lock(ref.queue));
   Queue& queue = queues_[ref.queue];
+  if (queue.dropped != 0) {
+    discard_frame(ref, queue);
+    free_slot_if_unused(queue);
+    return false;
+  }
   ref.seq = atomic(control_->next_seq).fetch_add(1, std::memory_order_relaxed);
-  frame.seq = ref.seq;
+  atomic(frame.seq).store(ref.seq, std::memory_order_relaxed);
   set_frame_state(frame, FrameState::kPublished);
   --desc.open_frames;
   --queue.open_frames;
@@ -292,7 +354,7 @@ bool WriteBuffer::publish_one(FrameRef& ref, std::int64_t now_us) noexcept {
   queue.counters.rows_published += frame.row_count;
   queue.counters.bytes_published += frame.payload_bytes;
   const FlushPolicy& policy = queue.policy;
-  return rows_before == 0 ||
+  return rows_before == 0 || std::exchange(queue.unannounced, 0) != 0 ||
          (policy.rows != 0 && rows_before < policy.rows && queue.pending_rows >= policy.rows) ||
          (policy.bytes != 0 && bytes_before < policy.bytes && queue.pending_bytes >= policy.bytes);
 }
@@ -300,25 +362,28 @@ bool WriteBuffer::publish_one(FrameRef& ref, std::int64_t now_us) noexcept {
 void WriteBuffer::discard(std::span<const FrameRef> frames) noexcept {
   // A transaction's frames come grouped by queue.
   while (!frames.empty()) {
-    std::size_t n = 1;
-    while (n < frames.size() && frames[n].queue == frames[0].queue) ++n;
-    LockGuard guard(locks_, queue_lock(frames[0].queue));
-    discard_frames(frames.first(n), queues_[frames[0].queue]);
-    frames = frames.subspan(n);
+    const QueueNo no = frames[0].queue;
+    LockGuard guard(locks_, queue_lock(no));
+    Queue& queue = queues_[no];
+    for (; !frames.empty() && frames[0].queue == no; frames = frames.subspan(1)) {
+      queue.counters.rows_discarded += frames[0].rows;
+      discard_frame(frames[0], queue);
+    }
+    free_slot_if_unused(queue);
   }
 }
 
-void WriteBuffer::discard_frames(std::span<const FrameRef> frames, Queue& queue) noexcept {
-  for (const FrameRef& ref : frames) {
-    set_frame_state(*header_at(ref.block, ref.offset), FrameState::kDiscarded);
-    --blocks_[ref.block].open_frames;
-    --queue.open_frames;
-    queue.counters.rows_discarded += ref.rows;
-  }
+// A block with nothing else in it goes back at once: no flush would ever come by for it.
+void WriteBuffer::discard_frame(const FrameRef& ref, Queue& queue) noexcept {
+  set_frame_state(*header_at(ref.block, ref.offset), FrameState::kDiscarded);
+  BlockDesc& desc = blocks_[ref.block];
+  --desc.open_frames;
+  --queue.open_frames;
+  if (is_done(desc, queue)) remove_block(queue, ref.block);
 }
 
 // --- the flusher
-// ----------------------------------------------------------------------------------------------------
+// ----------------------------------------------------------------------------------
 
 bool WriteBuffer::request(QueueNo no, std::uint64_t seq) noexcept {
   LockGuard guard(locks_, queue_lock(no));
@@ -339,65 +404,75 @@ Batch WriteBuffer::take(QueueNo no, const FlushLimits& limits,
     std::uint64_t min_seq;
   };
   frames->clear();
-  std::vector<Candidate> candidates;
   Batch batch{};
-  {
-    // Growing a vector under the lock could throw past it, so the room is made before; the chain
-    // may grow meanwhile.
-    candidates.reserve(view(no).block_count + 64);
+  std::vector<Candidate> candidates;
+  for (std::size_t blocks = 0;;) {
+    // Growing a vector under the lock could throw past it, so the room is made before.
+    candidates.reserve(blocks);
     LockGuard guard(locks_, queue_lock(no));
     const Queue& queue = queues_[no];
+    if (queue.block_count > candidates.capacity()) {
+      blocks = queue.block_count + queue.block_count / 8 + 16;
+      continue;
+    }
     // Whatever this queue publishes after now gets a larger number.
     batch.through = last_seq();
-    for (std::uint32_t b = queue.head; b != kNoBlock; b = blocks_[b].next) {
-      if (blocks_[b].unflushed_frames == 0) continue;
-      if (candidates.size() == candidates.capacity()) {
-        // Not seen: stop short of it.
-        batch.through = std::min(batch.through, blocks_[b].min_seq - 1);
-        continue;
-      }
-      candidates.push_back({b, blocks_[b].used, blocks_[b].min_seq});
-    }
+    for (std::uint32_t b = queue.head; b != kNoBlock; b = blocks_[b].next)
+      if (blocks_[b].unflushed_frames > 0)
+        candidates.push_back({b, blocks_[b].used, blocks_[b].min_seq});
+    break;
   }
-  // Blocks in the order of their oldest frame: once enough is collected, a block that begins later
-  // than the newest frame wanted cannot hold an older one.
+  // In the order of their oldest frames: once the limits are reached, only a block that begins
+  // before the newest frame kept can still push some out.
   std::sort(candidates.begin(), candidates.end(),
             [](const Candidate& a, const Candidate& b) { return a.min_seq < b.min_seq; });
-  auto by_seq = [](const FrameRef& a, const FrameRef& b) { return a.seq < b.seq; };
   std::uint64_t rows = 0;
   std::uint64_t bytes = 0;
-  std::uint64_t newest = 0;
+  bool full = false;
+  bool left = false;  // older than `through`, and not taken
   for (const Candidate& candidate : candidates) {
-    const bool enough = rows >= limits.rows || bytes >= limits.bytes;
-    if (enough && candidate.min_seq > newest) break;
+    if (full && candidate.min_seq > batch.last_seq) {
+      left = true;
+      break;
+    }
     for (FrameCursor cursor(block_start(candidate.block), candidate.used); cursor.next();) {
       const FrameHeader& frame = cursor.header();
-      if (frame_state(frame) != FrameState::kPublished || frame.seq > batch.through) continue;
+      if (frame_state(frame) != FrameState::kPublished) continue;
+      if (frame.seq > batch.through) continue;
+      if (full && frame.seq > batch.last_seq) {
+        left = true;
+        continue;
+      }
       frames->push_back({frame.seq, no, candidate.block, cursor.offset(), frame.row_count});
       rows += frame.row_count;
       bytes += frame.payload_bytes;
-      newest = std::max(newest, frame.seq);
     }
+    full = !frames->empty() && (full || rows >= limits.rows || bytes >= limits.bytes);
+    if (full && keep_oldest(limits, frames, &batch)) left = true;
   }
-  std::sort(frames->begin(), frames->end(), by_seq);
+  if (!full) keep_oldest({UINT64_MAX, UINT64_MAX}, frames, &batch);
+  if (left) batch.through = batch.last_seq;
+  return batch;
+}
+
+// Sorts the frames by sequence number and cuts off what is beyond the limits. Returns whether
+// anything was.
+bool WriteBuffer::keep_oldest(const FlushLimits& limits, std::vector<FrameRef>* frames,
+                              Batch* batch) const {
+  std::sort(frames->begin(), frames->end(),
+            [](const FrameRef& a, const FrameRef& b) { return a.seq < b.seq; });
+  batch->rows = batch->bytes = batch->last_seq = 0;
   std::size_t keep = 0;
   while (keep < frames->size() &&
-         (keep == 0 || (batch.rows < limits.rows && batch.bytes < limits.bytes))) {
+         (keep == 0 || (batch->rows < limits.rows && batch->bytes < limits.bytes))) {
     const FrameRef& frame = (*frames)[keep++];
-    batch.rows += frame.rows;
-    batch.bytes += header(frame).payload_bytes;
-    batch.last_seq = frame.seq;
+    batch->rows += frame.rows;
+    batch->bytes += header(frame).payload_bytes;
+    batch->last_seq = frame.seq;
   }
-  if (keep < frames->size()) {
-    batch.through = batch.last_seq;
-    frames->resize(keep);
-  } else if (!candidates.empty() && frames->size() > 0 && newest < batch.through) {
-    // Everything seen was taken; blocks that were skipped begin later than `newest`.
-    for (const Candidate& candidate : candidates)
-      if (candidate.min_seq > newest)
-        batch.through = std::min(batch.through, candidate.min_seq - 1);
-  }
-  return batch;
+  const bool cut = keep < frames->size();
+  frames->resize(keep);
+  return cut;
 }
 
 void WriteBuffer::mark(std::span<const FrameRef> frames, Xid flush_xid) noexcept {
@@ -409,21 +484,26 @@ void WriteBuffer::finish(QueueNo no, std::span<const FrameRef> frames, std::uint
                          Xid flush_xid, std::uint64_t lsn) noexcept {
   LockGuard guard(locks_, queue_lock(no));
   Queue& queue = queues_[no];
-  const std::uint64_t batch = queue.next_batch++;
+  const std::uint64_t batch = queue.next_batch;
+  std::uint64_t rows = 0;
   for (const FrameRef& ref : frames) {
     FrameHeader& frame = *header_at(ref.block, ref.offset);
     BlockDesc& desc = blocks_[ref.block];
+    if (frame_state(frame) != FrameState::kPublished || frame.seq != ref.seq) continue;
     set_frame_state(frame, FrameState::kFlushed);
     --desc.unflushed_frames;
     desc.min_seq = std::max(desc.min_seq, ref.seq + 1);
     desc.last_batch = batch;
     queue.pending_rows -= frame.row_count;
     queue.pending_bytes -= frame.payload_bytes;
-    queue.counters.rows_flushed += frame.row_count;
+    rows += frame.row_count;
   }
-  ++queue.counters.batches;
+  if (rows == 0 && !frames.empty()) return;
   queue.flushed_through = std::max(queue.flushed_through, through);
-  if (frames.empty()) return;
+  if (rows == 0) return;
+  queue.counters.rows_flushed += rows;
+  ++queue.counters.batches;
+  ++queue.next_batch;
   // Full: the newest entry takes the new batch in, which only holds its blocks longer.
   RetiredBatch& slot =
       queue
@@ -438,7 +518,7 @@ std::size_t WriteBuffer::retired(QueueNo no, RetiredBatch (&out)[kRetiredSlots])
 }
 
 // --- looking
-// --------------------------------------------------------------------------------------------------------
+// --------------------------------------------------------------------------------------
 
 QueueView WriteBuffer::view(QueueNo no) const noexcept {
   QueueView view{};
@@ -447,6 +527,9 @@ QueueView WriteBuffer::view(QueueNo no) const noexcept {
   if (view.id == 0) return view;
   LockGuard guard(locks_, queue_lock(no));
   const Queue& queue = queues_[no];
+  // The slot may have changed hands meanwhile.
+  view.id = queue.id;
+  if (view.id == 0) return view;
   view.relation = queue.relation;
   view.block_count = queue.block_count;
   view.flushed_through = queue.flushed_through;

@@ -75,19 +75,21 @@ struct FlushPolicy {
 };
 
 // --- shared index
-// -------------------------------------------------------------------------------------------------
+// ---------------------------------------------------------------------------------
 
 struct BlockDesc {
-  std::uint32_t next;  // free list: directory lock; chain: queue lock
+  // Free and parked blocks: directory lock. Blocks of a queue: its lock.
+  std::uint32_t next;
+  std::uint32_t prev;  // in a queue's chain only
   std::uint32_t used;  // bytes from the block's start; grows under the queue lock, read anywhere
   std::uint32_t open_frames;       // reserved and neither published nor discarded
   std::uint32_t unflushed_frames;  // published and not yet flushed
+  std::uint32_t queue;             // kNoQueueNo: free or parked
   std::uint64_t min_seq;           // of the unflushed frames; a lower bound
   std::uint64_t epoch;
   std::int64_t first_us;     // when the oldest unflushed frame was published; a lower bound
   std::uint64_t last_batch;  // the last batch that flushed a frame in here, 0 if none
-  std::uint32_t queue;
-  std::uint32_t unused[3];
+  std::uint32_t unused[2];
 };
 static_assert(sizeof(BlockDesc) == 64);
 
@@ -111,7 +113,7 @@ struct QueueCounters {
 };
 
 struct alignas(kCacheLine) Queue {
-  // Directory lock and queue lock to change, either to read.
+  // Both the queue's and the directory's lock to change, either to read; the id is atomic besides.
   std::uint64_t id;  // 0: the slot is free
   std::uint32_t relation;
   // Queue lock.
@@ -123,12 +125,14 @@ struct alignas(kCacheLine) Queue {
   std::uint64_t pending_rows;     // published, not flushed
   std::uint64_t pending_bytes;
   std::uint64_t open_frames;
-  std::uint64_t next_batch;
+  std::uint64_t next_batch;   // never starts again, also not when the slot changes hands
+  std::uint64_t freed_batch;  // batches up to here are through: no snapshot needs their rows
   FlushPolicy policy;
   QueueCounters counters;
   std::uint32_t retired_count;
-  Xid freed_xid;          // newest flush transaction whose buffered copies are gone
-  std::uint32_t dropped;  // the table is gone; the slot is free as soon as the last block is
+  Xid freed_xid;              // newest flush transaction whose buffered copies are gone
+  std::uint32_t dropped;      // the table is gone; the slot is free as soon as the last block is
+  std::uint32_t unannounced;  // rows are pending that no publish has called wake() for
   RetiredBatch retired[kRetiredSlots];
 };
 
@@ -144,11 +148,12 @@ struct alignas(kCacheLine) BufferControl {
   // Directory lock.
   alignas(kCacheLine) std::uint32_t free_head;
   std::uint32_t free_count;
-  std::uint32_t parked_count;  // blocks of queues that found no slot
+  std::uint32_t parked_head;
+  std::uint32_t parked_count;  // blocks of queues that found no slot, until open_queue() has one
 };
 
 // --- what callers hold
-// --------------------------------------------------------------------------------------------
+// ----------------------------------------------------------------------------
 
 struct FrameRef {
   std::uint64_t seq;  // 0 until published
@@ -203,14 +208,14 @@ class WriteBuffer {
               std::uint64_t incarnation, std::uint64_t run, Locks& locks) noexcept;
   WriteBuffer(Attach, void* index, std::byte* file, Locks& locks) noexcept;
 
-  // Finds the queue with this id or gives it a slot.
+  // Finds the queue with this id or gives it a slot, and what recovery has parked for it.
   Status open_queue(std::uint64_t id, std::uint32_t relation, QueueNo* queue) noexcept;
   bool is_queue(QueueNo queue, std::uint64_t id) const noexcept;
   void set_policy(QueueNo queue, const FlushPolicy& policy) noexcept;
 
   // Reserves frames for all of `rows` (framed rows, back to back) or for none. `frames` has room
   // for max_frames(). The frames are RESERVED; the caller fills each, then publishes or discards
-  // them all.
+  // them all. Not for a dropped queue: kNoQueue.
   Status reserve(QueueNo queue, std::uint64_t queue_id, std::uint32_t generation,
                  std::span<const std::byte> rows, FrameRef* frames,
                  std::size_t* frame_count) noexcept;
@@ -240,7 +245,9 @@ class WriteBuffer {
   // The flush failed or was rolled back: the frames are unflushed again.
   void cancel(std::span<const FrameRef> frames) noexcept { mark(frames, kNoXid); }
 
-  // The flush committed at `lsn`: the frames are done, their blocks reusable once retire() says so.
+  // The flush committed at `lsn`: the frames are done, their blocks reusable after reclaim(). All
+  // frames of a take(), or none: later ones may not be finished before earlier ones. What a
+  // drop_queue() has thrown away in the meantime is passed over.
   void finish(QueueNo queue, std::span<const FrameRef> frames, std::uint64_t through, Xid flush_xid,
               std::uint64_t lsn) noexcept;
 
@@ -252,8 +259,9 @@ class WriteBuffer {
   std::uint32_t reclaim(QueueNo queue, std::uint64_t batch) noexcept;
 
   // The table is gone: throws away what is pending and gives the slot back once nothing is open.
-  // For the owner of the table's exclusive lock, at commit.
-  void drop_queue(QueueNo queue) noexcept;
+  // For the owner of the table's exclusive lock, at commit. Nothing happens if the slot has changed
+  // hands already.
+  void drop_queue(QueueNo queue, std::uint64_t queue_id) noexcept;
 
   // Asks for a flush up to `seq`. Returns true if anything that old is pending.
   bool request(QueueNo queue, std::uint64_t seq) noexcept;
@@ -295,12 +303,17 @@ class WriteBuffer {
   FrameHeader* header_at(std::uint32_t block, std::uint32_t offset) const noexcept {
     return reinterpret_cast<FrameHeader*>(block_start(block) + offset);
   }
+  std::uint32_t salt() const noexcept { return file_salt(control_->incarnation); }
+  QueueNo find_slot(std::uint64_t id) const noexcept;
+  void adopt_parked(Queue& queue, QueueNo no, std::uint64_t id) noexcept;
   std::uint32_t allocate_block(Queue& queue, QueueNo no) noexcept;
   void append_block(Queue& queue, std::uint32_t block) noexcept;
+  void remove_block(Queue& queue, std::uint32_t block) noexcept;
   void release_block(std::uint32_t block) noexcept;
   void mark_committed(std::span<const FrameRef> frames) noexcept;
   bool publish_one(FrameRef& frame, std::int64_t now_us) noexcept;
-  void discard_frames(std::span<const FrameRef> frames, Queue& queue) noexcept;
+  void discard_frame(const FrameRef& frame, Queue& queue) noexcept;
+  bool keep_oldest(const FlushLimits& limits, std::vector<FrameRef>* frames, Batch* batch) const;
   std::uint32_t reclaim_locked(Queue& queue, std::uint64_t batch) noexcept;
   static void reset_slot(Queue& queue) noexcept;
   void free_slot_if_unused(Queue& queue) noexcept;

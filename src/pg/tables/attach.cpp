@@ -164,6 +164,9 @@ void take_options(FunctionCallInfo fcinfo, int first, AttachedRow* row) {
   if (std::strcmp(when_full, "wait") != 0 && std::strcmp(when_full, "write_through") != 0 &&
       std::strcmp(when_full, "error") != 0)
     bad_option("when_full", "It must be \"wait\", \"write_through\" or \"error\".");
+  const char* on_conflict = TextDatumGetCString(row->values[kOnConflict - 1]);
+  if (std::strcmp(on_conflict, "reject") != 0 && std::strcmp(on_conflict, "ignore") != 0)
+    bad_option("on_conflict", "It must be \"reject\" or \"ignore\".");
 }
 
 AttachedRow default_row(Oid relation, Oid mode) {
@@ -176,6 +179,7 @@ AttachedRow default_row(Oid relation, Oid mode) {
   row.nulls[kFlushInterval - 1] = row.nulls[kFlushRows - 1] = row.nulls[kFlushBytes - 1] = true;
   row.values[kWhenFull - 1] = CStringGetTextDatum("wait");
   row.values[kReadPending - 1] = BoolGetDatum(true);
+  row.values[kOnConflict - 1] = CStringGetTextDatum("reject");
   row.values[kAllowTriggers - 1] = BoolGetDatum(false);
   return row;
 }

@@ -77,6 +77,8 @@ void look_up(Oid relation, Attachment* entry) {
                      : std::strcmp(when_full, "write_through") == 0 ? WhenFull::kWriteThrough
                                                                     : WhenFull::kWait;
   entry->read_pending = DatumGetBool(row.values[kReadPending - 1]);
+  entry->ignore_conflicts =
+      std::strcmp(TextDatumGetCString(row.values[kOnConflict - 1]), "ignore") == 0;
   entry->allow_triggers = DatumGetBool(row.values[kAllowTriggers - 1]);
 }
 

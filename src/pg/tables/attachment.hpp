@@ -18,6 +18,7 @@ struct Attachment {
   Mode mode;
   WhenFull when_full;
   bool read_pending;
+  bool ignore_conflicts;
   bool allow_triggers;
   std::int32_t number;  // writecache.attached.attachment
   FlushPolicy policy;   // own options only; 0 stands for the setting

@@ -17,6 +17,7 @@ enum AttachedColumn : int {
   kFlushBytes,
   kWhenFull,
   kReadPending,
+  kOnConflict,
   kAllowTriggers,
   kAttachedColumns = kAllowTriggers,
 };

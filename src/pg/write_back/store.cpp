@@ -4,9 +4,11 @@
 
 #include "core/layout.hpp"
 #include "pg/boundary/compat.hpp"
+#include "pg/tables/attachment.hpp"
 #include "pg/write_back/batch_order.hpp"
 
 extern "C" {
+#include "access/genam.h"
 #include "access/heapam.h"
 #include "access/tableam.h"
 #include "catalog/pg_am.h"
@@ -142,7 +144,8 @@ std::uint64_t store_in_heap(Relation relation, const RowSpan* spans, std::size_t
 }
 
 // INSERT INTO t (all but generated columns) OVERRIDING SYSTEM VALUE SELECT the same FROM the batch.
-char* insert_statement(Relation relation) {
+char* insert_statement(Relation relation, bool ignore_conflicts) {
+  const char* conflicts = ignore_conflicts ? " ON CONFLICT DO NOTHING" : "";
   StringInfoData columns;
   initStringInfo(&columns);
   TupleDesc desc = RelationGetDescr(relation);
@@ -154,12 +157,14 @@ char* insert_statement(Relation relation) {
   }
   char* target = quote_qualified_identifier(get_namespace_name(RelationGetNamespace(relation)),
                                             RelationGetRelationName(relation));
-  if (columns.len == 0) return psprintf("INSERT INTO %s SELECT FROM %s", target, kBatchName);
-  return psprintf("INSERT INTO %s (%s) OVERRIDING SYSTEM VALUE SELECT %s FROM %s", target,
-                  columns.data, columns.data, kBatchName);
+  if (columns.len == 0)
+    return psprintf("INSERT INTO %s SELECT FROM %s%s", target, kBatchName, conflicts);
+  return psprintf("INSERT INTO %s (%s) OVERRIDING SYSTEM VALUE SELECT %s FROM %s%s", target,
+                  columns.data, columns.data, kBatchName, conflicts);
 }
 
-std::uint64_t store_by_executor(Relation relation, const RowSpan* spans, std::size_t count) {
+std::uint64_t store_by_executor(Relation relation, const RowSpan* spans, std::size_t count,
+                                bool ignore_conflicts) {
   Tuplestorestate* rows = tuplestore_begin_heap(false, false, work_mem);
   TupleTableSlot* slot = MakeSingleTupleTableSlot(RelationGetDescr(relation), &TTSOpsMinimalTuple);
   for (std::size_t i = 0; i < count; ++i)
@@ -169,7 +174,7 @@ std::uint64_t store_by_executor(Relation relation, const RowSpan* spans, std::si
     });
   ExecDropSingleTupleTableSlot(slot);
 
-  char* statement = insert_statement(relation);
+  char* statement = insert_statement(relation, ignore_conflicts);
   Oid user;
   int security;
   GetUserIdAndSecContext(&user, &security);
@@ -198,6 +203,18 @@ std::uint64_t store_by_executor(Relation relation, const RowSpan* spans, std::si
   return stored;
 }
 
+// Whether a row can collide with another one at all.
+bool may_conflict(Relation relation) {
+  bool found = false;
+  ListCell* cell;
+  foreach (cell, RelationGetIndexList(relation)) {
+    Relation index = index_open(lfirst_oid(cell), AccessShareLock);
+    if (index->rd_index->indisunique || index->rd_index->indisexclusion) found = true;
+    index_close(index, AccessShareLock);
+  }
+  return found;
+}
+
 bool is_plain_heap(Relation relation) {
   const TriggerDesc* triggers = relation->trigdesc;
   return relation->rd_rel->relkind == RELKIND_RELATION &&
@@ -216,7 +233,9 @@ std::uint64_t store_rows(Relation relation, const RowSpan* spans, std::size_t sp
   std::uint64_t rows = 0;
   // At commit time there may be no snapshot any more, and index expressions and triggers want one.
   PushActiveSnapshot(GetTransactionSnapshot());
-  if (is_plain_heap(relation)) {
+  const Attachment* attachment = attachments::find(RelationGetRelid(relation));
+  const bool ignore_conflicts = attachment != nullptr && attachment->ignore_conflicts;
+  if (is_plain_heap(relation) && !(ignore_conflicts && may_conflict(relation))) {
     MemoryContext context =
         AllocSetContextCreate(CurrentMemoryContext, "pg_writecache store", ALLOCSET_DEFAULT_SIZES);
     MemoryContext old = MemoryContextSwitchTo(context);
@@ -228,7 +247,7 @@ std::uint64_t store_rows(Relation relation, const RowSpan* spans, std::size_t sp
     PG_TRY();
     {
       current_target = RelationGetRelid(relation);
-      rows = store_by_executor(relation, spans, span_count);
+      rows = store_by_executor(relation, spans, span_count, ignore_conflicts);
     }
     PG_FINALLY();
     { current_target = outer_target; }
