@@ -190,6 +190,7 @@ OpenResult BufferFile::open(const std::string& path, std::uint32_t block_count,
                                         std::memcmp(header.boot_id, identity.boot_id, 16) != 0);
   result.clean = result.created || (header.clean != 0 && copies == 2);
   header_ = header;
+  if (result.rebooted) header_.power_lost = 1;
   begin_run(identity);
   if (result.created) {
     store_header();  // the other copy
@@ -200,6 +201,7 @@ OpenResult BufferFile::open(const std::string& path, std::uint32_t block_count,
 }
 
 void BufferFile::begin_run(const FileIdentity& identity) noexcept {
+  refresh_header();
   std::memcpy(header_.boot_id, identity.boot_id, sizeof(header_.boot_id));
   header_.timeline = identity.timeline;
   header_.clean = 0;
@@ -210,13 +212,27 @@ void BufferFile::begin_run(const FileIdentity& identity) noexcept {
 }
 
 void BufferFile::set_clean(bool clean) noexcept {
+  refresh_header();
   header_.clean = clean ? 1 : 0;
   store_header();
 }
 
-void BufferFile::set_timeline(std::uint32_t timeline) noexcept {
+void BufferFile::set_settled(std::uint32_t timeline) noexcept {
+  refresh_header();
+  header_.power_lost = 0;
   header_.timeline = timeline;
   store_header();
+}
+
+// Another process may have written since this one was forked.
+void BufferFile::refresh_header() noexcept {
+  for (int copy = 0; copy < 2; ++copy) {
+    FileHeader read;
+    std::memcpy(&read, data() + copy * kFileHeaderCopySize, sizeof(read));
+    if (read.magic == kFileMagic && read.crc == header_crc(read) &&
+        read.generation > header_.generation)
+      header_ = read;
+  }
 }
 
 // Two copies, written in turn: a process killed in the middle leaves the other one whole.

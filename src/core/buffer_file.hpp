@@ -56,7 +56,8 @@ class BufferFile {
 
   // Notes an orderly stop, or the timeline that the server has come to write on.
   void set_clean(bool clean) noexcept;
-  void set_timeline(std::uint32_t timeline) noexcept;
+  // Recovery is complete, and the server writes on this timeline.
+  void set_settled(std::uint32_t timeline) noexcept;
 
   // Writes everything changed so far to stable storage. Returns 0 or errno.
   int sync() noexcept;
@@ -66,10 +67,13 @@ class BufferFile {
   const FileHeader& header() const noexcept { return header_; }
 
  private:
+  void refresh_header() noexcept;
   void store_header() noexcept;
 
   boost::interprocess::mapped_region region_;
-  FileHeader header_{};  // of this process; the file's copies are written from it
+  // As this process has it; the file's copies are written from it. One process writes at a time: the postmaster at a
+  // start, then whoever settles, then the launcher.
+  FileHeader header_{};
 };
 
 // Moves an unusable file aside, to PATH.quarantined.N. Returns false with errno if that fails.

@@ -64,7 +64,8 @@ struct FileHeader {
   std::uint32_t timeline;
   std::uint32_t block_size;
   std::uint32_t block_count;
-  std::uint32_t clean;  // 1 after an orderly stop
+  std::uint16_t clean;       // 1 after an orderly stop
+  std::uint16_t power_lost;  // 1 from a start after the operating system's until settle() is through
   std::uint8_t boot_id[16];
 };
 static_assert(sizeof(FileHeader) == 80 && std::is_trivially_copyable_v<FileHeader>);

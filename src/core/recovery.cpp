@@ -169,8 +169,10 @@ BlockScan scan_block(std::byte* block, std::uint32_t salt) noexcept {
 
 }  // namespace
 
-Verdict decide(const FrameHeader& frame, bool sibling_decided, const FateOf& fate_of) noexcept {
+Verdict decide(const FrameHeader& frame, bool sibling_decided, const FateOf& fate_of,
+               bool power_lost) noexcept {
   const FrameState state = frame_state(frame);
+  if (power_lost && state != FrameState::kPublished) return Verdict::kUncommitted;
   const bool decided = state != FrameState::kPrepared || sibling_decided;
   bool committed;
   if (frame.xid == kFrozenXid) {
@@ -270,7 +272,7 @@ std::vector<Xid> Recovery::transactions() const {
   return {xids.begin(), xids.end()};
 }
 
-SettleReport Recovery::settle(const FateOf& fate_of, std::int64_t now_us) {
+SettleReport Recovery::settle(const FateOf& fate_of, std::int64_t now_us, bool power_lost) {
   SettleReport report{};
   BufferControl& control = *buffer_.control_;
   // Damage to a sequence number shows only if it is impossible.
@@ -297,7 +299,7 @@ SettleReport Recovery::settle(const FateOf& fate_of, std::int64_t now_us) {
   auto settle_one = [&](Queue& queue, BlockDesc& desc, FrameHeader& frame) {
     --desc.open_frames;
     --queue.open_frames;
-    const Verdict verdict = decide(frame, decided.count(frame.xid) != 0, fate_of);
+    const Verdict verdict = decide(frame, decided.count(frame.xid) != 0, fate_of, power_lost);
     if (verdict != Verdict::kKeep) {
       (verdict == Verdict::kUncommitted ? report.rows_uncommitted : report.rows_already_stored) +=
           frame.row_count;
@@ -322,7 +324,7 @@ SettleReport Recovery::settle(const FateOf& fate_of, std::int64_t now_us) {
   // Unpublished frames first: while their published siblings still carry the xid, a crash in here
   // changes no verdict.
   for_each_live([&](Queue&, BlockDesc&, FrameHeader& frame) {
-    if (frame_state(frame) == FrameState::kPublished || decided.count(frame.xid) == 0) return;
+    if (power_lost || frame_state(frame) == FrameState::kPublished || decided.count(frame.xid) == 0) return;
     if (frame_state(frame) == FrameState::kPrepared) set_frame_state(frame, FrameState::kCommitted);
   });
   for_each_live(settle_one);

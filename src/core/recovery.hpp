@@ -45,9 +45,12 @@ class FateOf {
 };
 
 // The rule for one record (DESIGN: life of a row). `sibling_decided`: a frame of the same
-// transaction was found COMMITTED or PUBLISHED.
+// transaction was found COMMITTED or PUBLISHED. `power_lost`: the file may be older than the
+// database; then a record that was not PUBLISHED at the last sync may have been published, flushed
+// and forgotten since, and only PUBLISHED ones have a place that the watermark can be held against.
 enum class Verdict : std::uint8_t { kKeep, kUncommitted, kAlreadyStored };
-Verdict decide(const FrameHeader& frame, bool sibling_decided, const FateOf& fate_of) noexcept;
+Verdict decide(const FrameHeader& frame, bool sibling_decided, const FateOf& fate_of,
+               bool power_lost = false) noexcept;
 
 class Recovery {
  public:
@@ -60,7 +63,7 @@ class Recovery {
   std::vector<Xid> transactions() const;
   // Exclusive: the caller makes sure that it runs once and nothing beside it. May throw
   // std::bad_alloc.
-  SettleReport settle(const FateOf& fate_of, std::int64_t now_us);
+  SettleReport settle(const FateOf& fate_of, std::int64_t now_us, bool power_lost = false);
   // Everything the queue holds up to `seq` is in the table by the watermark's word. Returns the
   // rows dropped. For the queue's flusher, before its first batch.
   static std::uint64_t apply_watermark(WriteBuffer& buffer, QueueNo queue,

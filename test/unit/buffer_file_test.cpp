@@ -140,7 +140,7 @@ TEST_F(BufferFileTest, FollowsItsServerToANewTimeline) {
   {
     BufferFile file;
     ASSERT_EQ(open(kIdentity, kBlocks, &file).status, Status::kOk);
-    file.set_timeline(4);
+    file.set_settled(4);
   }
   EXPECT_EQ(open().status, Status::kForeign);
   EXPECT_EQ(open({42, 4, {1, 2, 3}}).status, Status::kOk);

@@ -23,6 +23,7 @@ class Driver {
       : random_(seed),
         crash_points_(crash_points),
         file_(file_size(kBlocks)),
+        before_(file_.size()),
         recorder_(file_),
         rig_(file_.data(), {kBlocks, kSlots}, 1) {
     for (std::size_t i = 0; i < kQueues; ++i) queues_.push_back(next_queue_++);
@@ -56,9 +57,12 @@ class Driver {
   bool open(QueueId id, QueueNo* queue);
   void perform(const std::function<void()>& operation, const std::function<void()>& note,
                QueueId dropped = 0);
-  void check_crash_points(const World& before, QueueId dropped);
-  bool is_right(const std::map<QueueId, Ids>& actual, const World& world, QueueId dropped) const;
+  void record(const std::function<void()>& operation);
+  void for_each_crash_point(const std::function<void(const std::map<QueueId, Ids>&)>& check);
+  bool is_right(const std::map<QueueId, Ids>& actual, std::map<QueueId, Survivors> expected,
+                QueueId dropped) const;
   std::map<QueueId, Ids> recovered_rows(Rig& rig, const World& world, bool forgets_flushes);
+  void apply_watermark(QueueId id, QueueNo queue);
   void import(QueueId id, QueueNo queue, const Survivors& expected);
   void check_views();
 
@@ -74,6 +78,7 @@ class Driver {
   std::mt19937 random_;
   std::size_t crash_points_;
   Pages file_;
+  Memory before_;  // what the operation found
   StoreRecorder recorder_;
   Rig rig_;
   World world_;
@@ -82,6 +87,7 @@ class Driver {
   std::map<Xid, Bytes> rows_;
   std::map<QueueId, Flight> flights_;
   std::map<QueueId, Survivors> parked_;  // recovered, without a slot
+  std::set<QueueId> watermark_applied_;
   std::map<RowId, Xid> transaction_of_;
   QueueId next_queue_ = 1;
   RowId next_row_ = 1;
@@ -93,33 +99,41 @@ class Driver {
 
 inline void Driver::perform(const std::function<void()>& operation,
                             const std::function<void()>& note, QueueId dropped) {
-  if (crash_points_ == 0) {
-    operation();
-    note();
-    return;
-  }
-  const World before = world_;
-  Bytes bytes(file_.data(), file_.data() + file_.size());
-  recorder_.record(operation);
+  const std::map<QueueId, Survivors> old = survivors(world_);
+  record(operation);
   note();
-  // Evenly spread, and always the first and the last few.
+  for_each_crash_point([&](const std::map<QueueId, Ids>& actual) {
+    must(is_right(actual, old, dropped) ||
+             is_right(actual, between(old, survivors(world_)), dropped),
+         "a crash inside an operation leaves the state before or the state after it");
+  });
+}
+
+inline void Driver::record(const std::function<void()>& operation) {
+  if (crash_points_ == 0) return operation();
+  std::memcpy(before_.data(), file_.data(), file_.size());
+  recorder_.record(operation);
+}
+
+// Calls check(what a recovery finds) for some of the states inside the last operation: evenly
+// spread, and always the first and the last few.
+inline void Driver::for_each_crash_point(
+    const std::function<void(const std::map<QueueId, Ids>&)>& check) {
+  if (crash_points_ == 0) return;
   const std::size_t count = recorder_.count();
   for (std::size_t i = 0; i < count; ++i) {
-    recorder_.replay(i, bytes.data());
+    recorder_.replay(i, before_.data());
     if (count > crash_points_ && i > 2 && i + 3 < count && below(count) >= crash_points_) continue;
-    Memory copy(bytes.size());
-    std::memcpy(copy.data(), bytes.data(), bytes.size());
+    Memory copy(before_.size());
+    std::memcpy(copy.data(), before_.data(), before_.size());
     Rig rig(copy.data(), {kBlocks, kSlots}, rig_.run() + 1);
-    const auto actual = recovered_rows(rig, world_, chance(30));
-    must(is_right(actual, before, dropped) || is_right(actual, world_, dropped),
-         "a crash inside an operation leaves the state before or the state after it");
+    check(recovered_rows(rig, world_, chance(30)));
     ++crashes_;
   }
 }
 
-inline bool Driver::is_right(const std::map<QueueId, Ids>& actual, const World& world,
-                             QueueId dropped) const {
-  std::map<QueueId, Survivors> expected = survivors(world);
+inline bool Driver::is_right(const std::map<QueueId, Ids>& actual,
+                             std::map<QueueId, Survivors> expected, QueueId dropped) const {
   for (const auto& [id, rows] : parked_) expected[id] = rows;
   for (const auto& [id, rows] : actual)
     if (id != dropped && !matches(rows, expected[id], transaction_of_)) return false;
@@ -151,30 +165,46 @@ inline void Driver::crash_and_recover(std::uint32_t slots) {
   parked_.clear();
   rig_.start({kBlocks, slots});
   Recovery recovery(rig_.buffer());
-  recovery.scan();
   const World at_crash = world_;
-  (void)recovery.settle(WorldsLog(at_crash, chance(30)), 0);
+  const bool forgets_flushes = chance(30);
+  record([&] {
+    recovery.scan();
+    (void)recovery.settle(WorldsLog(at_crash, forgets_flushes), 0);
+  });
+  // A crash in the middle of that, and once more: nothing else comes of it.
+  std::map<QueueId, Ids> first;
+  for_each_crash_point([&](const std::map<QueueId, Ids>& actual) {
+    if (first.empty()) first = actual;
+    must(is_right(actual, expected, 0), "recovery can be interrupted anywhere");
+    for (const auto& [id, rows] : actual)
+      must(first[id] == rows, "interrupted or not, the order is the same");
+  });
   frames_.clear();
   rows_.clear();
   flights_.clear();
   world_ = {};
   world_.watermarks = at_crash.watermarks;
+  watermark_applied_.clear();
+  for (QueueNo q = 0; q < slots; ++q)
+    if (const QueueId id = rig_.buffer().view(q).id; id != 0) apply_watermark(id, q);
   for (const auto& [id, rows] : expected) {
     if (rows == Survivors{}) continue;
+    parked_[id] = rows;
     QueueNo queue;
-    if (rig_.buffer().open_queue(id, 0, &queue) == Status::kOk)
-      import(id, queue, rows);
-    else
-      parked_[id] = rows;
+    open(id, &queue);
   }
-  must(slots == kSlots ? parked_.empty() : true, "with slots enough nothing is parked");
-  for (QueueId id : queues_) must(expected.count(id) == 0 || true, "");
+  must(slots != kSlots || parked_.empty(), "with slots enough nothing is parked");
+}
+
+// What the flush worker does before its first batch.
+inline void Driver::apply_watermark(QueueId id, QueueNo queue) {
+  const auto mark = world_.watermarks.find(id);
+  if (watermark_applied_.insert(id).second && mark != world_.watermarks.end())
+    Recovery::apply_watermark(rig_.buffer(), queue, mark->second);
 }
 
 // Takes a recovered queue's rows over into the World.
 inline void Driver::import(QueueId id, QueueNo queue, const Survivors& expected) {
-  if (const auto mark = world_.watermarks.find(id); mark != world_.watermarks.end())
-    Recovery::apply_watermark(rig_.buffer(), queue, mark->second);
   std::vector<FrameRef> frames;
   rig_.take(queue, &frames);
   must(matches(rig_.ids_in(frames), expected, transaction_of_), "survivors are what they must be");
@@ -184,6 +214,7 @@ inline void Driver::import(QueueId id, QueueNo queue, const Survivors& expected)
 
 inline bool Driver::open(QueueId id, QueueNo* queue) {
   if (rig_.buffer().open_queue(id, 0, queue) != Status::kOk) return false;
+  apply_watermark(id, *queue);
   if (const auto parked = parked_.find(id); parked != parked_.end()) {
     import(id, *queue, parked->second);
     parked_.erase(parked);
@@ -217,21 +248,28 @@ inline void Driver::step() {
     case 1:
     case 2:
     case 3:
-    case 4: return reserve();
+    case 4:
+      return reserve();
     case 5:
     case 6:
     case 7:
-    case 8: return fill();
+    case 8:
+      return fill();
     case 9:
     case 10:
     case 11:
-    case 12: return publish();
-    case 13: return discard();
+    case 12:
+      return publish();
+    case 13:
+      return discard();
     case 14:
-    case 15: return take();
+    case 15:
+      return take();
     case 16:
-    case 17: return land();
-    case 18: return reclaim();
+    case 17:
+      return land();
+    case 18:
+      return reclaim();
     default:
       if (chance(30)) return drop();
       if (chance(30)) return crash_and_recover(chance(50) ? kSlots : 2);
@@ -297,7 +335,8 @@ inline void Driver::fill() {
 
 inline void Driver::publish() {
   if (world_.staged.empty()) return;
-  const auto staged = world_.staged.begin() + static_cast<std::ptrdiff_t>(below(world_.staged.size()));
+  const auto staged =
+      world_.staged.begin() + static_cast<std::ptrdiff_t>(below(world_.staged.size()));
   if (!staged->filled) return;
   const Xid xid = staged->xid;
   World::Transaction& transaction = world_.log[xid];
@@ -320,7 +359,8 @@ inline void Driver::publish() {
 
 inline void Driver::discard() {
   if (world_.staged.empty()) return;
-  const auto staged = world_.staged.begin() + static_cast<std::ptrdiff_t>(below(world_.staged.size()));
+  const auto staged =
+      world_.staged.begin() + static_cast<std::ptrdiff_t>(below(world_.staged.size()));
   const Xid xid = staged->xid;
   if (world_.log[xid].committed) return;
   perform([&] { rig_.buffer().discard(frames_[xid]); }, [&] { world_.staged.erase(staged); });

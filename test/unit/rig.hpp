@@ -93,7 +93,7 @@ class Rig {
                     locks_);
   }
   void start(Geometry geometry) {
-    must(geometry.queue_count <= geometry_.queue_count, "room for the queues");
+    must(shared_index_size(geometry) <= index_.size(), "room for the index");
     geometry_ = geometry;
     start();
   }

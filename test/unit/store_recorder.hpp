@@ -1,8 +1,8 @@
 // Every state that a process killed in the middle leaves behind.
 //
-// While an operation runs, the memory that it writes to is write-protected: each store faults, is let
-// through alone (the processor's single-step flag) and noted. Replayed one by one, the notes give the
-// memory as it was after each single store of the very machine code under test.
+// While an operation runs, the memory that it writes to is write-protected: each store faults, is
+// let through alone (the processor's single-step flag) and noted. Replayed one by one, the notes
+// give the memory as it was after each single store of the very machine code under test.
 #pragma once
 
 #include <sys/mman.h>
@@ -29,8 +29,8 @@ namespace pgwc::test {
 class Pages {
  public:
   explicit Pages(std::size_t size)
-      : size_(size), data_(::mmap(nullptr, size, PROT_READ | PROT_WRITE,
-                                  MAP_SHARED | MAP_ANONYMOUS, -1, 0)) {
+      : size_(size),
+        data_(::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0)) {
     must(data_ != MAP_FAILED, "memory");
   }
   ~Pages() { ::munmap(data_, size_); }

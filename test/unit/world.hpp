@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <set>
 #include <vector>
@@ -31,7 +32,7 @@ struct World {
   };
 
   std::map<Xid, Transaction> log;
-  std::map<Xid, bool> flushes;  // committed?
+  std::map<Xid, bool> flushes;                                      // committed?
   std::map<QueueId, std::map<std::uint64_t, Published>> published;  // by sequence number
   std::vector<Staged> staged;
   std::map<QueueId, std::uint64_t> watermarks;
@@ -55,8 +56,8 @@ inline std::map<QueueId, Survivors> survivors(const World& world) {
   for (const auto& [queue, frames] : world.published) {
     for (const auto& [seq, frame] : frames) {
       const auto transaction = world.log.find(frame.xid);
-      const bool lives = frame.xid == kFrozenXid || transaction->second.pure ||
-                         transaction->second.committed;
+      const bool lives =
+          frame.xid == kFrozenXid || transaction->second.pure || transaction->second.committed;
       if (!lives || world.is_stored(frame)) continue;
       Ids& ids = result[queue].published;
       ids.insert(ids.end(), frame.ids.begin(), frame.ids.end());
@@ -71,6 +72,24 @@ inline std::map<QueueId, Survivors> survivors(const World& world) {
   }
   for (auto& [queue, rows] : result) std::sort(rows.others.begin(), rows.others.end());
   return result;
+}
+
+// The rows of `after`; those that `before` does not have as published may have got no place yet.
+inline std::map<QueueId, Survivors> between(const std::map<QueueId, Survivors>& before,
+                                            std::map<QueueId, Survivors> after) {
+  for (auto& [queue, rows] : after) {
+    const auto old = before.find(queue);
+    const Ids had = old == before.end() ? Ids{} : old->second.published;
+    const auto is_new = [&](RowId id) {
+      return std::find(had.begin(), had.end(), id) == had.end();
+    };
+    const auto first_new =
+        std::stable_partition(rows.published.begin(), rows.published.end(), std::not_fn(is_new));
+    rows.others.insert(rows.others.end(), first_new, rows.published.end());
+    rows.published.erase(first_new, rows.published.end());
+    std::sort(rows.others.begin(), rows.others.end());
+  }
+  return after;
 }
 
 // Whether these rows, in this order, are the survivors. `transaction_of` names each row's.

@@ -87,6 +87,15 @@ void request() {
   RequestNamedLWLockTranche(kTranche, lock_count());
 }
 
+// A test cannot restart the operating system.
+const char* boot_id_override() {
+#ifdef PGWC_INJECTION
+  return getenv("PGWC_TEST_BOOT_ID");
+#else
+  return nullptr;
+#endif
+}
+
 FileIdentity identity() {
   FileIdentity id{};
   bool crc_ok;
@@ -95,7 +104,8 @@ FileIdentity identity() {
   id.timeline = control->checkPointCopy.ThisTimeLineID;
   pfree(control);
   char text[64] = {};
-  int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+  const char* pretended = boot_id_override();
+  int fd = open(pretended ? pretended : "/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
   if (fd >= 0) {
     if (read(fd, text, sizeof(text) - 1) > 0) {
       int digits = 0;
@@ -263,8 +273,10 @@ void settle() {
   PGWC_INJECT("settle-begin");
   SettleReport report{};
   no_throw([&] {
-    report = Recovery(buffer()).settle(KnownFates(sorted, fates, count), GetCurrentTimestamp());
+    report = Recovery(buffer()).settle(KnownFates(sorted, fates, count), GetCurrentTimestamp(),
+                                       buffer_file().header().power_lost != 0);
   });
+  buffer_file().set_settled(GetWALInsertionTimeLine());
   pfree(sorted);
   pfree(fates);
   if (report.rows_kept + report.rows_uncommitted + report.rows_already_stored > 0)
