@@ -20,7 +20,7 @@ void format_frame(FrameHeader* target, const FrameHeader& frame, std::uint32_t s
   // No frame while it is being written, so that what was here before is never taken for one with a
   // new state. The fence holds back the compiler; a killed process has stored in program order.
   store_magic(target->magic, 0);
-  std::atomic_thread_fence(std::memory_order_release);
+  std::atomic_signal_fence(std::memory_order_seq_cst);
   constexpr std::size_t kFrom = offsetof(FrameHeader, header_crc);
   std::memcpy(bytes_of(target) + kFrom, bytes_of(&header) + kFrom, sizeof(header) - kFrom);
   set_frame_state(*target, FrameState::kReserved);

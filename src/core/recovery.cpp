@@ -251,6 +251,7 @@ ScanReport Recovery::scan() {
   // The free list is made anew without the blocks in use.
   control.free_head = kNoBlock;
   control.free_count = 0;
+  control.empty_queues = 0;  // a scan makes queues for blocks only
   for (std::uint32_t b = buffer_.block_count(); b-- > 0;) {
     if (in_use[b]) continue;
     buffer_.blocks_[b].next = control.free_head;
@@ -341,7 +342,7 @@ SettleReport Recovery::settle(const FateOf& fate_of, std::int64_t now_us, bool p
     }
     *link = buffer_.blocks_[b].next;
     --control.parked_count;
-    buffer_.release_block(b);
+    buffer_.release_block(b, false);
   }
   std::atomic_ref<std::uint32_t>(control.settled).store(1, std::memory_order_release);
   return report;

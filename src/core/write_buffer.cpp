@@ -85,6 +85,7 @@ Status WriteBuffer::open_queue(std::uint64_t id, std::uint32_t relation, QueueNo
     slot.relation = relation;
     slot.flushed_through = last_seq();
     if (control_->parked_count > 0) adopt_parked(slot, free_slot, id);
+    if (slot.block_count == 0) ++control_->empty_queues;
     atomic(slot.id).store(id, std::memory_order_release);
     *queue = free_slot;
     return Status::kOk;
@@ -143,6 +144,7 @@ void WriteBuffer::reset_slot(Queue& queue) noexcept {
 void WriteBuffer::free_slot_if_unused(Queue& queue) noexcept {
   if (queue.dropped == 0 || queue.head != kNoBlock) return;
   LockGuard directory(locks_, kDirectoryLock);
+  --control_->empty_queues;
   reset_slot(queue);
   atomic(queue.id).store(0, std::memory_order_release);
 }
@@ -181,10 +183,14 @@ std::uint32_t WriteBuffer::allocate_block(Queue& queue, QueueNo no) noexcept {
   std::uint32_t block;
   {
     LockGuard directory(locks_, kDirectoryLock);
+    const bool first = queue.block_count == 0;
+    // In a buffer too small for all tables at once the promise would leave no room at all.
+    const std::uint32_t owed = std::min(control_->empty_queues, block_count() / 2);
+    if (control_->free_count == 0 || (!first && control_->free_count <= owed)) return kNoBlock;
     block = control_->free_head;
-    if (block == kNoBlock) return kNoBlock;
     control_->free_head = blocks_[block].next;
     --control_->free_count;
+    if (first) --control_->empty_queues;
   }
   BlockDesc& desc = blocks_[block];
   std::memset(static_cast<void*>(&desc), 0, sizeof(desc));
@@ -212,10 +218,10 @@ void WriteBuffer::remove_block(Queue& queue, std::uint32_t block) noexcept {
   (desc.prev == kNoBlock ? queue.head : blocks_[desc.prev].next) = desc.next;
   (desc.next == kNoBlock ? queue.tail : blocks_[desc.next].prev) = desc.prev;
   --queue.block_count;
-  release_block(block);
+  release_block(block, queue.block_count == 0);
 }
 
-void WriteBuffer::release_block(std::uint32_t block) noexcept {
+void WriteBuffer::release_block(std::uint32_t block, bool last_of_queue) noexcept {
   clear_block(block_start(block));
   BlockDesc& desc = blocks_[block];
   LockGuard directory(locks_, kDirectoryLock);
@@ -223,6 +229,7 @@ void WriteBuffer::release_block(std::uint32_t block) noexcept {
   desc.next = control_->free_head;
   control_->free_head = block;
   ++control_->free_count;
+  if (last_of_queue) ++control_->empty_queues;
 }
 
 std::uint32_t WriteBuffer::free_blocks() const noexcept {

@@ -148,6 +148,9 @@ struct alignas(kCacheLine) BufferControl {
   // Directory lock.
   alignas(kCacheLine) std::uint32_t free_head;
   std::uint32_t free_count;
+  // Queues without a block. Each is owed one: a queue that has blocks leaves that many free, so that one greedy table
+  // cannot keep all others out.
+  std::uint32_t empty_queues;
   std::uint32_t parked_head;
   std::uint32_t parked_count;  // blocks of queues that found no slot, until open_queue() has one
 };
@@ -309,7 +312,7 @@ class WriteBuffer {
   std::uint32_t allocate_block(Queue& queue, QueueNo no) noexcept;
   void append_block(Queue& queue, std::uint32_t block) noexcept;
   void remove_block(Queue& queue, std::uint32_t block) noexcept;
-  void release_block(std::uint32_t block) noexcept;
+  void release_block(std::uint32_t block, bool last_of_queue) noexcept;
   void mark_committed(std::span<const FrameRef> frames) noexcept;
   bool publish_one(FrameRef& frame, std::int64_t now_us) noexcept;
   void discard_frame(const FrameRef& frame, Queue& queue) noexcept;

@@ -203,5 +203,17 @@ TEST(Discard, SpansSeveralQueues) {
   EXPECT_EQ(rig.buffer().free_blocks(), rig.buffer().block_count());
 }
 
+TEST(Reserve, LeavesEveryOtherQueueABlock) {
+  Rig rig;
+  const QueueNo greedy = rig.open(1);
+  const QueueNo late = rig.open(2);
+  std::vector<FrameRef> frames;
+  std::uint32_t taken = 0;
+  while (rig.try_reserve(greedy, make_rows({1}, kFillsBlock), &frames) == Status::kOk) ++taken;
+  EXPECT_EQ(taken, rig.buffer().block_count() - 1);
+  EXPECT_EQ(rig.try_reserve(late, make_rows({2}, kFillsBlock), &frames), Status::kOk);
+  EXPECT_EQ(rig.try_reserve(late, make_rows({3}, kFillsBlock), &frames), Status::kNoSpace);
+}
+
 }  // namespace
 }  // namespace pgwc

@@ -262,5 +262,19 @@ TEST_F(Settle, TheWatermarkOfAnEarlierRunDoesNotReachRecordsPublishedAnew) {
   EXPECT_EQ(rig.pending(q), Ids{1});
 }
 
+TEST(Decide, AfterAPowerLossOnlyPublishedFramesCount) {
+  FrameHeader frame{};
+  frame.xid = 77;
+  frame.flags = kFramePure;
+  const test::EverythingCommitted fates;
+  for (FrameState state : {FrameState::kPrepared, FrameState::kCommitted}) {
+    set_frame_state(frame, state);
+    EXPECT_EQ(decide(frame, true, fates, false), Verdict::kKeep);
+    EXPECT_EQ(decide(frame, true, fates, true), Verdict::kUncommitted);
+  }
+  set_frame_state(frame, FrameState::kPublished);
+  EXPECT_EQ(decide(frame, false, fates, true), Verdict::kKeep);
+}
+
 }  // namespace
 }  // namespace pgwc
