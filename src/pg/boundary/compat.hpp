@@ -67,6 +67,15 @@ inline bool holds_lock(const LOCKTAG& tag, LOCKMODE mode) {
 #endif
 }
 
+inline TupleConversionMap* root_to_child_map(ResultRelInfo* leaf, EState* estate) {
+#if PG_VERSION_NUM >= 160000
+  return ExecGetRootToChildMap(leaf, estate);
+#else
+  (void)estate;
+  return leaf->ri_RootToPartitionMap;
+#endif
+}
+
 inline bool walk_expression(Node* node, bool (*walker)(Node*, void*), void* context) {
 #if PG_VERSION_NUM >= 160000
   return expression_tree_walker(node, walker, context);

@@ -6,6 +6,7 @@
 #include "pg/server/shmem.hpp"
 #include "pg/tables/attachment.hpp"
 #include "pg/tables/catalog.hpp"
+#include "pg/tables/triggers.hpp"
 #include "pg/write_back/drain.hpp"
 #include "pg/write_back/flush.hpp"
 
@@ -13,8 +14,8 @@ extern "C" {
 #include "access/genam.h"
 #include "catalog/catalog.h"
 #include "catalog/pg_constraint.h"
+#include "catalog/pg_inherits.h"
 #include "catalog/pg_namespace.h"
-#include "catalog/pg_trigger.h"
 #include "commands/sequence.h"
 #include "commands/trigger.h"
 #include "foreign/fdwapi.h"
@@ -85,17 +86,22 @@ void check_kind(Relation relation) {
     refuse(relation, "table of the extension", kOrdinary);
 }
 
+// Of the table and of what an INSERT into it can reach.
 void check_triggers(Relation relation, bool allowed) {
-  const TriggerDesc* triggers = relation->trigdesc;
-  for (int i = 0; !allowed && triggers != nullptr && i < triggers->numtriggers; ++i) {
-    const Trigger& trigger = triggers->triggers[i];
-    if (trigger.tgisinternal || !TRIGGER_FOR_INSERT(trigger.tgtype)) continue;
-    ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-            errmsg("cannot attach table \"%s\" as write_back: it has triggers on INSERT",
-                   RelationGetRelationName(relation)),
-            errdetail("Trigger \"%s\" would run when rows are flushed, as the owner of the table.",
-                      trigger.tgname),
-            errhint("Pass allow_triggers => true if that is what you want."));
+  if (allowed) return;
+  ListCell* cell;
+  foreach (cell, find_all_inheritors(RelationGetRelid(relation), AccessShareLock, nullptr)) {
+    Relation member = relation_open(lfirst_oid(cell), NoLock);
+    const bool reached = member->rd_rel->relispartition || RelationGetRelid(member) == RelationGetRelid(relation);
+    const Trigger* trigger = reached ? first_user_insert_trigger(member) : nullptr;
+    if (trigger != nullptr)
+      ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+              errmsg("cannot attach table \"%s\" as write_back: \"%s\" has triggers on INSERT",
+                     RelationGetRelationName(relation), RelationGetRelationName(member)),
+              errdetail("Trigger \"%s\" would run when rows are flushed, as the owner of the table.",
+                        trigger->tgname),
+              errhint("Pass allow_triggers => true if that is what you want."));
+    relation_close(member, NoLock);
   }
 }
 

@@ -6,14 +6,12 @@
 #include "pg/server/settings.hpp"
 #include "pg/server/shmem.hpp"
 #include "pg/tables/catalog.hpp"
+#include "pg/tables/triggers.hpp"
 
 extern "C" {
 #include "catalog/pg_enum.h"
-#include "catalog/pg_trigger.h"
-#include "commands/trigger.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
-#include "utils/reltrigger.h"
 #include "utils/syscache.h"
 }
 
@@ -137,14 +135,7 @@ std::uint32_t layout_fingerprint(TupleDesc desc) {
 
 void learn_shape(Attachment* attachment, Relation relation) {
   attachment->relkind = relation->rd_rel->relkind;
-  attachment->insert_triggers = false;
-  const TriggerDesc* triggers = relation->trigdesc;
-  for (int i = 0; triggers != nullptr && i < triggers->numtriggers; ++i) {
-    const Trigger& trigger = triggers->triggers[i];
-    if (!trigger.tgisinternal && TRIGGER_FOR_INSERT(trigger.tgtype) &&
-        trigger.tgenabled != TRIGGER_DISABLED)
-      attachment->insert_triggers = true;
-  }
+  attachment->insert_triggers = has_user_insert_triggers(relation);
   attachment->generation = layout_fingerprint(RelationGetDescr(relation));
   attachment->shape_known = true;
 }

@@ -97,12 +97,14 @@ bool where_needs_plain_path(Relation relation, const List* where) {
 }
 
 std::uint64_t copy_rows(CopyFromState source, Relation relation, ParseState* pstate,
-                        const List* where, Stage* stage) {
+                        const List* where, Stage* stage, bool allow_triggers) {
   EState* estate = CreateExecutorState();
   compat::init_range_table(estate, pstate);
   auto* target = makeNode(ResultRelInfo);
   ExecInitResultRelation(estate, target, 1);
   compat::check_valid_result_rel(target);
+  RowCheck check;
+  begin_check(&check, estate, target);
   ExprContext* context = GetPerTupleExprContext(estate);
   ExprState* filter = ExecInitQual(const_cast<List*>(where), nullptr);
   TupleTableSlot* row = ExecInitExtraTupleSlot(estate, RelationGetDescr(relation), &TTSOpsVirtual);
@@ -125,7 +127,8 @@ std::uint64_t copy_rows(CopyFromState source, Relation relation, ParseState* pst
         pgstat_progress_update_param(PROGRESS_COPY_TUPLES_EXCLUDED,
                                      static_cast<std::int64_t>(++excluded));
       } else {
-        check_row(target, row, estate);
+        check_row(&check, row);
+        if (check.triggers_met && !allow_triggers) staging::write_through(stage);
         staging::append(stage, relation, row);
         pgstat_progress_update_param(PROGRESS_COPY_TUPLES_PROCESSED,
                                      static_cast<std::int64_t>(++rows));
@@ -136,6 +139,7 @@ std::uint64_t copy_rows(CopyFromState source, Relation relation, ParseState* pst
   }
   error_context_stack = line.previous;
   staging::end_statement(stage, relation);
+  end_check(&check);
   ExecResetTupleTable(estate->es_tupleTable, false);
   ExecCloseResultRelations(estate);
   ExecCloseRangeTableRelations(estate);
@@ -170,6 +174,7 @@ bool try_copy(CopyStmt* statement, const char* query, QueryCompletion* completio
   check_source(statement);
   compat::check_insert_permissions(
       pstate, item, CopyGetAttnums(RelationGetDescr(relation), relation, statement->attlist));
+  const bool allow_triggers = attachment->allow_triggers;
   Stage* stage = staging::open(relation, attachment);
   if (stage == nullptr) {
     table_close(relation, NoLock);
@@ -178,7 +183,7 @@ bool try_copy(CopyStmt* statement, const char* query, QueryCompletion* completio
   CopyFromState source =
       BeginCopyFrom(pstate, relation, reinterpret_cast<Node*>(where), statement->filename,
                     statement->is_program, nullptr, statement->attlist, statement->options);
-  const std::uint64_t rows = copy_rows(source, relation, pstate, where, stage);
+  const std::uint64_t rows = copy_rows(source, relation, pstate, where, stage, allow_triggers);
   EndCopyFrom(source);
   table_close(relation, NoLock);
   free_parsestate(pstate);

@@ -28,6 +28,7 @@ struct InsertState {
   PlanState* input;  // of ModifyTable's outer plan, or of ModifyTable itself when aside
   bool aside;        // this execution is ModifyTable's own
   ResultRelInfo* target;
+  RowCheck check;
   Stage* stage;
   ProjectionInfo* without_junk;  // null if the input's rows are the table's
   TupleTableSlot* row;           // own slot, where the input's may not be written to
@@ -147,6 +148,7 @@ void begin(CustomScanState* node, EState* estate, int flags) {
     state->target = makeNode(ResultRelInfo);
     ExecInitResultRelation(estate, state->target, target);
     compat::check_valid_result_rel(state->target);
+    if ((flags & EXEC_FLAG_EXPLAIN_ONLY) == 0) begin_check(&state->check, estate, state->target);
     if (has_junk(input) || has_generated_columns(state->target))
       state->row =
           ExecAllocTableSlot(&estate->es_tupleTable, RelationGetDescr(relation), &TTSOpsVirtual);
@@ -157,8 +159,15 @@ void begin(CustomScanState* node, EState* estate, int flags) {
   if (!state->aside && has_junk(input)) state->without_junk = project_without_junk(state, input);
 }
 
+// A partition's triggers, unless they are allowed to wait for the flush, run with this statement.
+void step_through(InsertState* state) {
+  const Attachment* attachment =
+      attachments::find_write_back(RelationGetRelid(state->target->ri_RelationDesc));
+  if (attachment == nullptr || !attachment->allow_triggers) staging::write_through(state->stage);
+}
+
 // The table's row made of an input row, checked as an INSERT checks it.
-TupleTableSlot* make_row(InsertState* state, TupleTableSlot* input, EState* estate) {
+TupleTableSlot* make_row(InsertState* state, TupleTableSlot* input) {
   TupleTableSlot* row = input;
   if (state->without_junk != nullptr) {
     state->custom.ss.ps.ps_ExprContext->ecxt_outertuple = input;
@@ -166,7 +175,8 @@ TupleTableSlot* make_row(InsertState* state, TupleTableSlot* input, EState* esta
   } else if (has_generated_columns(state->target)) {
     row = ExecCopySlot(state->row, input);
   }
-  check_row(state->target, row, estate);
+  check_row(&state->check, row);
+  if (state->check.triggers_met) step_through(state);
   return row;
 }
 
@@ -182,7 +192,7 @@ TupleTableSlot* execute(CustomScanState* node) {
     ResetExprContext(node->ss.ps.ps_ExprContext);
     TupleTableSlot* input = ExecProcNode(state->input);
     if (TupIsNull(input)) break;
-    TupleTableSlot* row = make_row(state, input, estate);
+    TupleTableSlot* row = make_row(state, input);
     MemoryContext old = MemoryContextSwitchTo(node->ss.ps.ps_ExprContext->ecxt_per_tuple_memory);
     staging::append(state->stage, relation, row);
     MemoryContextSwitchTo(old);
@@ -198,6 +208,7 @@ TupleTableSlot* execute(CustomScanState* node) {
 
 void end(CustomScanState* node) {
   auto* state = reinterpret_cast<InsertState*>(node);
+  if (!state->aside && state->check.estate != nullptr) end_check(&state->check);
   ExecEndNode(state->input);
 }
 

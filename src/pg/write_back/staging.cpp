@@ -429,6 +429,8 @@ void append(Stage* stage, Relation relation, TupleTableSlot* slot) {
   if (stage->bypassing && stage->used > kBypassChunk) spill_stage(stage, relation);
 }
 
+void write_through(Stage* stage) { stage->bypassing = true; }
+
 void end_statement(Stage* stage, Relation relation) {
   if ((stage->bypassing || stage->oversized) && has_unspilled(stage)) spill_stage(stage, relation);
 }

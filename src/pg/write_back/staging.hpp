@@ -31,6 +31,9 @@ Stage* open(Relation relation, Attachment* attachment);
 // grown past writecache.bulk_bypass. May ERROR.
 void append(Stage* stage, Relation relation, TupleTableSlot* slot);
 
+// From here on this transaction's rows for the table do not wait in the buffer.
+void write_through(Stage* stage);
+
 // The statement is over: what must not wait for the commit goes to the table now.
 void end_statement(Stage* stage, Relation relation);
 
