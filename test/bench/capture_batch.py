@@ -8,7 +8,7 @@ from benchlib import insert_rate, interleave, make_tables, on_server, verdict
 
 ROWS = 100
 SCRIPT = ("\\set chunk random(0, 9)\n"
-          f"INSERT INTO {{table}} SELECT :chunk * {ROWS} + n, now(), n * 0.25 FROM generate_series(1, {ROWS}) n;\n")
+          f"INSERT INTO {{table}} SELECT :chunk * {ROWS} + n, now(), n::float8 FROM generate_series(1, {ROWS}) n;\n")
 
 on_server()
 make_tables()

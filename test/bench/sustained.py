@@ -20,7 +20,7 @@ RATE = parameter("RATE", 100_000, 100_000)
 ROWS = 100
 CLIENTS = 4
 SCRIPT = (f"\\set chunk random(0, {10_000 // ROWS - 1})\n"
-          f"INSERT INTO {{table}} SELECT :chunk * {ROWS} + n, clock_timestamp(), n * 0.25"
+          f"INSERT INTO {{table}} SELECT :chunk * {ROWS} + n, clock_timestamp(), n::float8"
           f" FROM generate_series(1, {ROWS}) n;\n")
 
 

@@ -221,6 +221,11 @@ class Stress {
     }
   }
 
+  std::uint64_t acknowledged() {
+    std::uint64_t sum = 0;
+    for (const Ledger::Writer& writer : ledger().writers) sum += writer.acknowledged.load();
+    return sum;
+  }
   std::uint64_t stored_rows() { return ledger().commit.rows.load() & 0xFFFFFFFF; }
 
  private:
