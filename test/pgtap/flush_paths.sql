@@ -56,7 +56,7 @@ CREATE TRIGGER b BEFORE INSERT ON captured.triggered FOR EACH ROW WHEN (NEW.id >
 CREATE TRIGGER c AFTER INSERT ON captured.triggered FOR EACH ROW EXECUTE FUNCTION captured.logged();
 CREATE TRIGGER d AFTER INSERT ON captured.triggered REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION captured.logged();
 GRANT INSERT ON captured.triggered TO pgtap_flush_writer;
-SELECT throws_ok($$SELECT writecache.attach('captured.triggered', 'write_back')$$, '55000', 'cannot attach table "triggered" as write_back: it has triggers on INSERT');
+SELECT throws_ok($$SELECT writecache.attach('captured.triggered', 'write_back')$$, '55000', 'cannot attach table "triggered" as write_back: "triggered" has triggers on INSERT');
 SELECT writecache.attach('captured.triggered', 'write_back', allow_triggers => true, flush_interval => '1 day');
 SET ROLE pgtap_flush_writer;
 INSERT INTO captured.triggered (id) SELECT generate_series(1, 3);
@@ -107,7 +107,7 @@ SELECT writecache.attach('captured.many', 'write_back', flush_rows => 777);
 INSERT INTO captured.many SELECT x, md5(x::text) FROM generate_series(1, 20000) x;
 SELECT is(writecache.flush('captured.many') <= 20000, true);
 SELECT results_eq('SELECT count(*), count(DISTINCT id), sum(id) FROM captured.many', 'VALUES (20000::bigint, 20000::bigint, 200010000::bigint)');
-SELECT cmp_ok((SELECT batches FROM writecache.stat_write_back WHERE relation = 'captured.many'::regclass), '>=', 20::bigint, 'in batches');
+SELECT cmp_ok((SELECT batches FROM writecache.stat_write_back WHERE relation = 'captured.many'::regclass), '>=', 10::bigint, 'in batches');
 DROP SCHEMA captured, plain CASCADE;
 DROP ROLE pgtap_flush_owner, pgtap_flush_writer;
 

@@ -33,14 +33,8 @@ using namespace catalog;
 
 constexpr char kWriteBack[] = "write_back";
 
-// An owner's table, locked against writers and the flush worker.
-Relation open_owned(Oid relid) {
-  Relation relation = relation_open(relid, ShareRowExclusiveLock);
-  if (!compat::is_table_owner(relid, GetUserId()))
-    aclcheck_error(ACLCHECK_NOT_OWNER, get_relkind_objtype(relation->rd_rel->relkind),
-                   RelationGetRelationName(relation));
-  return relation;
-}
+// Keeps out writers and the flush worker.
+constexpr LOCKMODE kLock = ShareRowExclusiveLock;
 
 [[noreturn]] void refuse(Relation relation, const char* what, const char* hint) {
   ereport(ERROR, errcode(ERRCODE_WRONG_OBJECT_TYPE),
@@ -229,7 +223,7 @@ PGWC_FUNCTION(pgwc_attach) {
     ereport(ERROR, errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
             errmsg("mode %s is not available in this version", label),
             errhint("Use mode write_back."));
-  Relation relation = open_owned(relid);
+  Relation relation = catalog::open_owned(relid, kLock);
   check_kind(relation);
   AttachedRow row;
   if (read_attached(relid, &row))
@@ -251,7 +245,7 @@ PGWC_FUNCTION(pgwc_attach) {
 
 PGWC_FUNCTION(pgwc_alter) {
   require_buffer();
-  Relation relation = open_owned(relation_argument(fcinfo));
+  Relation relation = catalog::open_owned(relation_argument(fcinfo), kLock);
   AttachedRow row;
   read_or_raise(relation, &row);
   take_options(fcinfo, 1, &row);
@@ -265,7 +259,7 @@ PGWC_FUNCTION(pgwc_alter) {
 
 PGWC_FUNCTION(pgwc_detach) {
   require_buffer();
-  Relation relation = open_owned(relation_argument(fcinfo));
+  Relation relation = catalog::open_owned(relation_argument(fcinfo), kLock);
   AttachedRow row;
   read_or_raise(relation, &row);
   const std::int32_t attachment = DatumGetInt32(row.values[kAttachment - 1]);

@@ -2,12 +2,15 @@
 
 #include <algorithm>
 
+#include "pg/boundary/compat.hpp"
+
 extern "C" {
 #include "access/genam.h"
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "commands/sequence.h"
 #include "utils/fmgroids.h"
+#include "utils/syscache.h"
 }
 
 namespace pgwc::catalog {
@@ -79,6 +82,27 @@ HeapTuple form(Relation table, const AttachedRow& row) {
 }
 
 }  // namespace
+
+Relation open_named(Oid relation, LOCKMODE lock) {
+  Relation opened = try_relation_open(relation, lock);
+  if (opened == nullptr)
+    ereport(ERROR, errcode(ERRCODE_UNDEFINED_TABLE),
+            errmsg("relation with OID %u does not exist", relation));
+  return opened;
+}
+
+Relation open_owned(Oid relation, LOCKMODE lock) {
+  const auto check = [&] {
+    if (SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relation)) &&
+        !compat::is_table_owner(relation, GetUserId()))
+      aclcheck_error(ACLCHECK_NOT_OWNER, get_relkind_objtype(get_rel_relkind(relation)),
+                     get_rel_name(relation));
+  };
+  check();
+  Relation opened = open_named(relation, lock);
+  check();  // it may have got another owner meanwhile
+  return opened;
+}
 
 Oid relation_named(const char* name) {
   const Oid schema = get_namespace_oid("writecache", true);

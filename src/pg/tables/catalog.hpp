@@ -78,6 +78,11 @@ std::uint64_t for_each_rejected(Oid relation, std::int64_t id, Visit&& visit) {
   return visit_rejected(relation, id, call, &visit);
 }
 
+// Opens the relation that a user named by its OID, which may be any number. ERROR if there is none.
+Relation open_named(Oid relation, LOCKMODE lock);
+// The same for its owner only. Who is not gets an ERROR, and no lock that others would wait for.
+Relation open_owned(Oid relation, LOCKMODE lock);
+
 // Oid of a table or index of the schema writecache; InvalidOid if the extension is not in this
 // database.
 Oid relation_named(const char* name);

@@ -5,6 +5,7 @@
 
 #include "pg/server/shmem.hpp"
 #include "pg/tables/attachment.hpp"
+#include "pg/tables/catalog.hpp"
 
 extern "C" {
 #include "catalog/pg_type.h"
@@ -86,26 +87,26 @@ bool is_supplied(const FormData_pg_attribute* attribute) {
          attribute->attidentity != ATTRIBUTE_IDENTITY_ALWAYS;
 }
 
-void append_columns(StringInfo out, TupleDesc desc, const char* prefix) {
-  bool first = true;
+char* row_insert_statement(Relation relation, bool is_array) {
+  StringInfoData columns;
+  StringInfoData values;
+  initStringInfo(&columns);
+  initStringInfo(&values);
+  TupleDesc desc = RelationGetDescr(relation);
   for (int i = 0; i < desc->natts; ++i) {
     const FormData_pg_attribute* attribute = TupleDescAttr(desc, i);
     if (!is_supplied(attribute)) continue;
-    appendStringInfo(out, "%s%s%s", first ? "" : ", ", prefix,
-                     quote_identifier(NameStr(attribute->attname)));
-    first = false;
+    const char* name = quote_identifier(NameStr(attribute->attname));
+    const char* comma = columns.len > 0 ? ", " : "";
+    appendStringInfo(&columns, "%s%s", comma, name);
+    appendStringInfo(&values, "%s%s%s", comma, is_array ? "r." : "($1).", name);
   }
-}
-
-char* row_insert_statement(Relation relation, bool is_array) {
-  StringInfoData sql;
-  initStringInfo(&sql);
-  appendStringInfo(&sql, "INSERT INTO %s (", qualified_name(relation));
-  append_columns(&sql, RelationGetDescr(relation), "");
-  appendStringInfoString(&sql, ") SELECT ");
-  append_columns(&sql, RelationGetDescr(relation), is_array ? "r." : "($1).");
-  if (is_array) appendStringInfoString(&sql, " FROM pg_catalog.unnest($1) AS r");
-  return sql.data;
+  const char* source = is_array ? " FROM pg_catalog.unnest($1) AS r" : "";
+  // SQL has no empty column list.
+  if (columns.len == 0)
+    return psprintf("INSERT INTO %s SELECT%s", qualified_name(relation), source);
+  return psprintf("INSERT INTO %s (%s) SELECT %s%s", qualified_name(relation), columns.data,
+                  values.data, source);
 }
 
 std::int64_t run(SPIPlanPtr plan, Datum argument) {
@@ -284,7 +285,7 @@ PGWC_FUNCTION(pgwc_insert_jsonb) {
   if (PG_ARGISNULL(0)) raise_null("relation");
   if (PG_ARGISNULL(1)) raise_null("rows");
   const Oid relid = PG_GETARG_OID(0);
-  Relation relation = table_open(relid, RowExclusiveLock);
+  Relation relation = catalog::open_named(relid, RowExclusiveLock);
   if (attachments::find_write_back(relid) == nullptr)
     ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
             errmsg("table \"%s\" is not attached as write_back", RelationGetRelationName(relation)),

@@ -178,10 +178,7 @@ Relation open_for_owner(FunctionCallInfo fcinfo) {
   require_buffer();
   if (PG_ARGISNULL(0))
     ereport(ERROR, errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("relation must not be null"));
-  Relation relation = table_open(PG_GETARG_OID(0), RowExclusiveLock);
-  if (!compat::is_table_owner(RelationGetRelid(relation), GetUserId()))
-    aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, RelationGetRelationName(relation));
-  return relation;
+  return catalog::open_owned(PG_GETARG_OID(0), RowExclusiveLock);
 }
 
 std::int64_t id_argument(FunctionCallInfo fcinfo) {
