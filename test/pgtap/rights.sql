@@ -55,15 +55,6 @@ SELECT refused_as('pgtap_writer', 'UPDATE t SET id = 1');
 SELECT same_rows('t', 5);
 
 -- The extension's functions ask for the same rights.
-CREATE FUNCTION as_role(role text, statement text) RETURNS text LANGUAGE plpgsql AS $$
-BEGIN
-  PERFORM set_config('role', role, true);
-  EXECUTE statement;
-  PERFORM set_config('role', 'none', true);
-  RETURN 'ok';
-EXCEPTION WHEN OTHERS THEN
-  RETURN SQLSTATE || ' ' || SQLERRM;
-END $$;
 SELECT is(as_role('pgtap_nobody', $$SELECT writecache.insert(ROW(1, 'x', 2)::captured.t)$$), '42501 permission denied for table t', 'insert(row)');
 SELECT is(as_role('pgtap_nobody', $$SELECT writecache.insert(ARRAY[ROW(1, 'x', 2)::captured.t])$$), '42501 permission denied for table t', 'insert(array)');
 SELECT is(as_role('pgtap_nobody', $$SELECT writecache.insert('captured.t', '{"id": 1}')$$), '42501 permission denied for table t', 'insert(jsonb)');

@@ -35,6 +35,7 @@ struct DatabaseSlot {
   std::atomic<std::uint32_t> running;   // a worker is connected
   std::atomic<std::uint32_t> sleeping;  // ... and would like to be woken
   std::atomic<std::uint32_t> wanted;    // somebody has work for a worker
+  std::atomic<std::uint32_t> altered;   // options of a table have changed
 };
 
 enum class QueueState : std::uint32_t { kActive, kRetrying, kPaused };

@@ -8,6 +8,7 @@
 #include "pg/server/shmem.hpp"
 #include "pg/server/workers.hpp"
 #include "pg/tables/attachment.hpp"
+#include "pg/tables/catalog.hpp"
 #include "pg/write_back/flush.hpp"
 
 extern "C" {
@@ -95,6 +96,19 @@ int client_backends() {
   return CountDBConnections(InvalidOid);
 }
 
+// Options and settings that change while rows are pending are in force for those rows too.
+void refresh_policies() {
+  StartTransactionCommand();
+  for (QueueNo q = 0; q < buffer().queue_count(); ++q) {
+    const QueueView view = buffer().view(q);
+    if (view.id == 0 || queue_database(view.id) != my_slot->database) continue;
+    const Oid relation = catalog::relation_of(static_cast<std::int32_t>(view.id & 0xFFFFFFFF));
+    if (const Attachment* attachment = attachments::find_write_back(relation))
+      buffer().set_policy(q, attachments::effective_policy(*attachment));
+  }
+  CommitTransactionCommand();
+}
+
 struct Round {
   bool stored;       // something was stored: look again at once
   bool pending;      // rows are pending somewhere
@@ -162,10 +176,13 @@ void pgwc_worker_main(Datum argument) {
   for (;;) {
     ResetLatch(MyLatch);
     CHECK_FOR_INTERRUPTS();
+    bool refresh = my_slot->altered.exchange(0) != 0;
     if (ConfigReloadPending) {
       ConfigReloadPending = false;
       ProcessConfigFile(PGC_SIGHUP);
+      refresh = true;
     }
+    if (refresh) refresh_policies();
     my_slot->sleeping.store(0);
     const bool stopping = ShutdownRequestPending;
     if (stopping && stop_by == PG_INT64_MAX)

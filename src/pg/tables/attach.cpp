@@ -19,6 +19,7 @@ extern "C" {
 #include "commands/sequence.h"
 #include "commands/trigger.h"
 #include "foreign/fdwapi.h"
+#include "tcop/utility.h"
 #include "utils/acl.h"
 #include "utils/fmgroids.h"
 #include "utils/inval.h"
@@ -214,6 +215,7 @@ using namespace pgwc;
 
 PGWC_FUNCTION(pgwc_attach) {
   require_buffer();
+  PreventCommandIfReadOnly("writecache.attach()");
   const Oid relid = relation_argument(fcinfo);
   if (PG_ARGISNULL(1))
     ereport(ERROR, errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("mode must not be null"));
@@ -245,6 +247,7 @@ PGWC_FUNCTION(pgwc_attach) {
 
 PGWC_FUNCTION(pgwc_alter) {
   require_buffer();
+  PreventCommandIfReadOnly("writecache.alter()");
   Relation relation = catalog::open_owned(relation_argument(fcinfo), kLock);
   AttachedRow row;
   read_or_raise(relation, &row);
@@ -259,6 +262,7 @@ PGWC_FUNCTION(pgwc_alter) {
 
 PGWC_FUNCTION(pgwc_detach) {
   require_buffer();
+  PreventCommandIfReadOnly("writecache.detach()");
   Relation relation = catalog::open_owned(relation_argument(fcinfo), kLock);
   AttachedRow row;
   read_or_raise(relation, &row);

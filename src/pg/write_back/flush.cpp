@@ -36,7 +36,7 @@ std::vector<FrameRef>& batch_frames() {
 // Rows of the batch in hand that the table refused.
 std::uint64_t rejected_in_batch = 0;
 
-void note_success(QueueNo queue, std::uint64_t queue_id) {
+void note_success(QueueNo queue, std::uint64_t queue_id, std::uint64_t rejected) noexcept {
   LWLockAcquire(server_lock(), LW_EXCLUSIVE);
   QueueStatus& status = server->queues[queue];
   if (status.queue_id == queue_id) {
@@ -44,7 +44,7 @@ void note_success(QueueNo queue, std::uint64_t queue_id) {
     status.failures = 0;
     status.not_before = 0;
     status.state = QueueState::kActive;
-    status.rows_rejected += rejected_in_batch;
+    status.rows_rejected += rejected;
   }
   LWLockRelease(server_lock());
   ConditionVariableBroadcast(&server->progress);
@@ -177,22 +177,36 @@ struct Drain {
   QueueNo queue;
   SubTransactionId owner;
   TransactionId xid;
+  std::uint64_t queue_id;
   std::uint64_t through;
+  std::uint64_t rejected;
   std::size_t count;
   FrameRef* frames;
 };
 Drain* drains = nullptr;  // in TopTransactionContext
+DatabaseSlot* altered_in = nullptr;  // set if this transaction has changed options
 
 void undo(const Drain* drain) noexcept { buffer().cancel({drain->frames, drain->count}); }
 
+void announce_options(XactEvent event) noexcept {
+  if (event == XACT_EVENT_COMMIT) {
+    altered_in->altered.store(1);
+    wake_worker(altered_in);
+  }
+  if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
+    altered_in = nullptr;
+}
+
 void xact_callback(XactEvent event, void*) {
+  if (altered_in != nullptr) announce_options(event);
   if (drains == nullptr) return;
   if (event == XACT_EVENT_COMMIT) {
-    for (const Drain* drain = drains; drain != nullptr; drain = drain->next)
+    for (const Drain* drain = drains; drain != nullptr; drain = drain->next) {
       buffer().finish(drain->queue, {drain->frames, drain->count}, drain->through, drain->xid,
                       static_cast<std::uint64_t>(XactLastCommitEnd));
+      note_success(drain->queue, drain->queue_id, drain->rejected);
+    }
     drains = nullptr;
-    ConditionVariableBroadcast(&server->progress);
   } else if (event == XACT_EVENT_ABORT) {
     for (const Drain* drain = drains; drain != nullptr; drain = drain->next) undo(drain);
     drains = nullptr;
@@ -249,7 +263,7 @@ Outcome store_batch(QueueNo queue) {
     RESUME_INTERRUPTS();
   }
   PG_END_TRY();
-  if (outcome == Outcome::kStored) note_success(queue, view.id);
+  if (outcome == Outcome::kStored) note_success(queue, view.id, rejected_in_batch);
   return outcome;
 }
 
@@ -263,8 +277,7 @@ std::uint64_t drain_here(Relation relation, std::int32_t attachment, QueueNo que
   if (!watermark_applied) apply_watermark(queue, attachment, queue_id);
   // A second drain of the same transaction must not take what the first one has: those are
   // unflushed until it commits.
-  for (const Drain* drain = drains; drain != nullptr; drain = drain->next)
-    if (drain->queue == queue) return 0;
+  if (drained_here(queue)) return 0;
 
   const Batch batch =
       store_in_transaction(relation, queue, attachment, FlushLimits{UINT64_MAX, UINT64_MAX});
@@ -278,6 +291,8 @@ std::uint64_t drain_here(Relation relation, std::int32_t attachment, QueueNo que
   std::copy(frames.begin(), frames.end(), drain->frames);
   drain->count = frames.size();
   drain->queue = queue;
+  drain->queue_id = queue_id;
+  drain->rejected = rejected_in_batch;
   drain->owner = GetCurrentSubTransactionId();
   drain->xid = GetCurrentTransactionId();
   drain->through = batch.through;
@@ -325,7 +340,13 @@ void resume(std::int32_t attachment) {
     status.state = QueueState::kActive;
   }
   LWLockRelease(server_lock());
-  if (DatabaseSlot* slot = database_slot(MyDatabaseId)) wake_worker(slot);
+  altered_in = database_slot(MyDatabaseId);
+}
+
+bool drained_here(QueueNo queue) {
+  for (const Drain* drain = drains; drain != nullptr; drain = drain->next)
+    if (drain->queue == queue) return true;
+  return false;
 }
 
 void init() {

@@ -29,7 +29,11 @@ std::uint64_t drain_here(Relation relation, std::int32_t attachment, QueueNo que
 // snapshots.
 bool release_retired(QueueNo queue);
 
-// Lets a table that failed or is paused be tried again at once.
+// Whether this transaction has drained the queue: its rows are stored as far as we are concerned, and pending for all
+// others until we commit.
+bool drained_here(QueueNo queue);
+
+// Lets a table that failed or is paused be tried again, with its new options, once this transaction has committed.
 void resume(std::int32_t attachment);
 
 // Callbacks that settle drain_here at the end of its transaction; from _PG_init.

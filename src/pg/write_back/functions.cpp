@@ -1,6 +1,7 @@
 // SQL functions for waiting: flush, position, wait.
 #include "pg/server/shmem.hpp"
 #include "pg/tables/attachment.hpp"
+#include "pg/tables/catalog.hpp"
 #include "pg/write_back/barrier.hpp"
 #include "pg/write_back/drain.hpp"
 
@@ -20,6 +21,16 @@ std::uint64_t rows_flushed(QueueNo only) {
         (only == kNoQueueNo || q == only))
       rows += view.counters.rows_flushed;
   }
+  return rows;
+}
+
+// Under a lock that keeps the worker away, waiting for it would be waiting for ourselves.
+std::uint64_t drain_locked() {
+  std::uint64_t rows = 0;
+  ListCell* cell;
+  foreach (cell, catalog::all_attached())
+    if (drain::holds_lock_against_worker(lfirst_oid(cell)))
+      rows += drain::drain_table(lfirst_oid(cell));
   return rows;
 }
 
@@ -49,13 +60,13 @@ PGWC_FUNCTION(pgwc_flush) {
               errmsg("relation with OID %u does not exist", relation));
     queue = queue_of(relation);
     if (queue == kNoQueueNo) PG_RETURN_INT64(0);
-    // Under a lock that keeps the worker away, waiting for it would be waiting for ourselves.
     if (drain::holds_lock_against_worker(relation))
       PG_RETURN_INT64(static_cast<std::int64_t>(drain::drain_table(relation)));
   }
+  const std::uint64_t drained = queue == kNoQueueNo ? drain_locked() : 0;
   const std::uint64_t before = rows_flushed(queue);
   (void)barrier::wait_stored(queue, buffer().last_seq(), PG_INT64_MAX);
-  PG_RETURN_INT64(static_cast<std::int64_t>(rows_flushed(queue) - before));
+  PG_RETURN_INT64(static_cast<std::int64_t>(rows_flushed(queue) - before + drained));
 }
 
 PGWC_FUNCTION(pgwc_position) {
@@ -84,5 +95,6 @@ PGWC_FUNCTION(pgwc_wait) {
     deadline = GetCurrentTimestamp() + us;
   }
   ensure_settled();
+  (void)drain_locked();
   PG_RETURN_BOOL(barrier::wait_stored(kNoQueueNo, static_cast<std::uint64_t>(token), deadline));
 }

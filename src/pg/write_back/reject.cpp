@@ -10,6 +10,7 @@
 extern "C" {
 #include "access/htup_details.h"
 #include "nodes/makefuncs.h"
+#include "tcop/utility.h"
 #include "utils/fmgroids.h"
 #include "utils/jsonb.h"
 #include "utils/resowner.h"
@@ -174,8 +175,9 @@ using namespace pgwc;
 namespace {
 
 // The table, for its owner only, locked as for an INSERT.
-Relation open_for_owner(FunctionCallInfo fcinfo) {
+Relation open_for_owner(FunctionCallInfo fcinfo, const char* function) {
   require_buffer();
+  PreventCommandIfReadOnly(function);
   if (PG_ARGISNULL(0))
     ereport(ERROR, errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("relation must not be null"));
   return catalog::open_owned(PG_GETARG_OID(0), RowExclusiveLock);
@@ -188,7 +190,7 @@ std::int64_t id_argument(FunctionCallInfo fcinfo) {
 }  // namespace
 
 PGWC_FUNCTION(pgwc_retry_rejected) {
-  Relation relation = open_for_owner(fcinfo);
+  Relation relation = open_for_owner(fcinfo, "writecache.retry_rejected()");
   const std::uint32_t layout = attachments::layout_fingerprint(RelationGetDescr(relation));
   Oid user;
   int security;
@@ -212,7 +214,7 @@ PGWC_FUNCTION(pgwc_retry_rejected) {
 }
 
 PGWC_FUNCTION(pgwc_discard_rejected) {
-  Relation relation = open_for_owner(fcinfo);
+  Relation relation = open_for_owner(fcinfo, "writecache.discard_rejected()");
   const std::uint64_t discarded =
       catalog::for_each_rejected(RelationGetRelid(relation), id_argument(fcinfo),
                                  [](catalog::RejectedRow*) { return catalog::RejectedFate::kDelete; });
