@@ -122,14 +122,22 @@ inline void init_range_table(EState* estate, ParseState* pstate) {
 #endif
 }
 
-// The permissions that COPY into the columns needs, as COPY itself checks them.
+// The permissions that COPY into a table needs, as COPY itself asks for them: INSERT, before a WHERE clause adds the
+// columns it reads; then on the columns that are given.
+inline void require_insert(ParseNamespaceItem* item) {
+#if PG_VERSION_NUM >= 160000
+  item->p_perminfo->requiredPerms = ACL_INSERT;
+#else
+  item->p_rte->requiredPerms = ACL_INSERT;
+#endif
+}
+
 inline void check_insert_permissions(ParseState* pstate, ParseNamespaceItem* item, List* attnums) {
 #if PG_VERSION_NUM >= 160000
   RTEPermissionInfo* info = item->p_perminfo;
 #else
   RangeTblEntry* info = item->p_rte;
 #endif
-  info->requiredPerms = ACL_INSERT;
   ListCell* cell;
   foreach (cell, attnums)
     info->insertedCols =
@@ -139,6 +147,22 @@ inline void check_insert_permissions(ParseState* pstate, ParseNamespaceItem* ite
 #else
   ExecCheckRTPerms(pstate->p_rtable, true);
 #endif
+}
+
+// COPY's own words for who may not read the server's files or run programs on it.
+[[noreturn]] inline void raise_copy_denied(const char* role, const char* what) {
+  constexpr char kHint[] =
+      "Anyone can COPY to stdout or from stdin. psql's \\copy command also works for anyone.";
+#if PG_VERSION_NUM >= 160000
+  ereport(ERROR, errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("permission denied to COPY %s", what),
+          errdetail("Only roles with privileges of the \"%s\" role may COPY %s.", role, what),
+          errhint("%s", kHint));
+#else
+  ereport(ERROR, errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+          errmsg("must be superuser or have privileges of the %s role to COPY %s", role, what),
+          errhint("%s", kHint));
+#endif
+  pg_unreachable();
 }
 
 }  // namespace pgwc::compat

@@ -54,15 +54,9 @@ Attachment* captured_target(const CopyStmt* statement) {
 void check_source(const CopyStmt* statement) {
   if (statement->filename == nullptr) return;
   if (statement->is_program && !has_privs_of_role(GetUserId(), ROLE_PG_EXECUTE_SERVER_PROGRAM))
-    ereport(ERROR, errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-            errmsg("permission denied to COPY to or from an external program"),
-            errhint("Anyone can COPY to stdout or from stdin. psql's \\copy command also works for "
-                    "anyone."));
+    compat::raise_copy_denied("pg_execute_server_program", "to or from an external program");
   if (!statement->is_program && !has_privs_of_role(GetUserId(), ROLE_PG_READ_SERVER_FILES))
-    ereport(ERROR, errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-            errmsg("permission denied to COPY from a file"),
-            errhint("Anyone can COPY to stdout or from stdin. psql's \\copy command also works for "
-                    "anyone."));
+    compat::raise_copy_denied("pg_read_server_files", "from a file");
 }
 
 // The WHERE clause as COPY transforms it.
@@ -158,6 +152,7 @@ bool try_copy(CopyStmt* statement, const char* query, QueryCompletion* completio
   pstate->p_sourcetext = query;
   ParseNamespaceItem* item =
       addRangeTableEntryForRelation(pstate, relation, RowExclusiveLock, nullptr, false, false);
+  compat::require_insert(item);
   // What must be decided before anything is read from the client.
   bool plain = (attachment->insert_triggers && !attachment->allow_triggers) ||
                check_enable_rls(attachment->relation, InvalidOid, true) == RLS_ENABLED;
