@@ -31,6 +31,15 @@ constexpr std::int64_t flush_at(const QueueView& queue, const FlushPolicy& polic
   return queue.oldest_us + policy.interval_us;
 }
 
+// How much one flush takes: what is pending, however much more than its thresholds that is, since
+// the longer a sorted batch the fewer pages it touches for each row. But its memory for sorting is
+// bounded, and its blocks are in use until it is through.
+constexpr FlushLimits batch_limits(std::uint64_t buffer_bytes, std::uint64_t sort_memory) {
+  constexpr std::uint64_t kLeast = 1024 * 1024;
+  const std::uint64_t most = buffer_bytes / 8 < sort_memory / 2 ? buffer_bytes / 8 : sort_memory / 2;
+  return {UINT64_MAX, most > kLeast ? most : kLeast};
+}
+
 // The pause after the n-th failure in a row: 50 ms, doubled each time, at most 30 s.
 constexpr std::int64_t back_off_us(std::uint32_t failures) {
   constexpr std::int64_t kFirst = 50'000;

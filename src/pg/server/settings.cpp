@@ -51,7 +51,7 @@ void define() {
                           24 * 60 * 60 * 1000, PGC_SIGHUP, GUC_UNIT_MS, nullptr, nullptr, nullptr);
   DefineCustomIntVariable(
       "writecache.flush_rows", "Flushes a table when this many rows are pending.",
-      "Also the most rows that one transaction stores. A table's own option takes precedence.",
+      "A table's own option takes precedence. The flush stores all that is pending.",
       &flush_rows, 100000, 1, INT_MAX, PGC_SIGHUP, 0, nullptr, nullptr, nullptr);
   DefineCustomIntVariable("writecache.flush_workers",
                           "How many databases are flushed at the same time.",

@@ -13,6 +13,7 @@
 #include "pg/server/shmem.hpp"
 #include "pg/tables/attachment.hpp"
 #include "pg/tables/catalog.hpp"
+#include "pg/write_back/constraint_mode.hpp"
 #include "pg/write_back/reject.hpp"
 #include "pg/write_back/store.hpp"
 
@@ -156,7 +157,9 @@ Outcome store_batch_in_transaction(QueueNo queue, const QueueView& view, bool wa
     policy = attachments::effective_policy(*known);
     buffer().set_policy(queue, policy);  // a reload may have changed it
   }
-  const FlushLimits limits{policy.rows > 0 ? policy.rows : 1, policy.bytes > 0 ? policy.bytes : 1};
+  constraint_mode::all_immediate();
+  const FlushLimits limits = batch_limits(std::uint64_t{buffer().block_count()} * kBlockSize,
+                                          std::size_t{1024} * maintenance_work_mem);
   const Batch batch = store_in_transaction(relation, queue, attachment, limits);
   table_close(relation, NoLock);
   const TransactionId xid = GetTopTransactionIdIfAny();
@@ -279,8 +282,10 @@ std::uint64_t drain_here(Relation relation, std::int32_t attachment, QueueNo que
   // unflushed until it commits.
   if (drained_here(queue)) return 0;
 
+  constraint_mode::immediate(relation);
   const Batch batch =
       store_in_transaction(relation, queue, attachment, FlushLimits{UINT64_MAX, UINT64_MAX});
+  constraint_mode::restore(relation);
   std::vector<FrameRef>& frames = batch_frames();
   if (frames.empty()) return 0;
   MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);

@@ -6,6 +6,7 @@
 #include "pg/server/shmem.hpp"
 #include "pg/tables/attachment.hpp"
 #include "pg/tables/catalog.hpp"
+#include "pg/write_back/constraint_mode.hpp"
 
 extern "C" {
 #include "access/htup_details.h"
@@ -192,6 +193,7 @@ std::int64_t id_argument(FunctionCallInfo fcinfo) {
 PGWC_FUNCTION(pgwc_retry_rejected) {
   Relation relation = open_for_owner(fcinfo, "writecache.retry_rejected()");
   const std::uint32_t layout = attachments::layout_fingerprint(RelationGetDescr(relation));
+  constraint_mode::immediate(relation);
   Oid user;
   int security;
   GetUserIdAndSecContext(&user, &security);
@@ -209,6 +211,7 @@ PGWC_FUNCTION(pgwc_retry_rejected) {
                                      : catalog::RejectedFate::kCountAttempt;
       });
   SetUserIdAndSecContext(user, security);
+  constraint_mode::restore(relation);
   table_close(relation, NoLock);
   PG_RETURN_INT64(static_cast<std::int64_t>(stored));
 }

@@ -178,7 +178,9 @@ std::uint64_t store_by_executor(Relation relation, const RowSpan* spans, std::si
   Oid user;
   int security;
   GetUserIdAndSecContext(&user, &security);
-  SetUserIdAndSecContext(relation->rd_rel->relowner, security | SECURITY_RESTRICTED_OPERATION);
+  // A flush has restricted itself already. A transaction's own rows are stored as plain SQL stores
+  // them, deferred constraints included.
+  SetUserIdAndSecContext(relation->rd_rel->relowner, security | SECURITY_LOCAL_USERID_CHANGE);
   const int nest_level = NewGUCNestLevel();
   SetConfigOption("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION);
 
