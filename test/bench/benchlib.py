@@ -24,6 +24,7 @@ SETTINGS = {
     "checkpoint_timeout": "30min",
     "autovacuum": "off",
     "writecache.buffer_size": "2GB",
+    "wal_writer_flush_after": "0",
 }
 
 

@@ -26,6 +26,8 @@ struct InsertState {
   CustomScanState custom;  // first
   ModifyTable* modify;
   PlanState* input;  // of ModifyTable's outer plan, or of ModifyTable itself when aside
+  ProjectionInfo* values;  // the one row of INSERT ... VALUES, instead of `input`
+  bool values_given;
   bool aside;        // this execution is ModifyTable's own
   ResultRelInfo* target;
   RowCheck check;
@@ -129,6 +131,14 @@ void prepare_returning(InsertState* state) {
       ps->ps_ResultTupleSlot, ps, RelationGetDescr(state->target->ri_RelationDesc));
 }
 
+// INSERT ... VALUES of one row: its expressions can be computed right here. Starting up
+// the Result node that would do it costs more than the rest of this node's work.
+bool is_one_row(const Plan* input, const EState* estate, int flags) {
+  return IsA(input, Result) && input->lefttree == nullptr && input->initPlan == NIL &&
+         castNode(Result, const_cast<Plan*>(input))->resconstantqual == nullptr && !has_junk(input) &&
+         estate->es_instrument == 0 && (flags & EXEC_FLAG_EXPLAIN_ONLY) == 0;
+}
+
 void begin(CustomScanState* node, EState* estate, int flags) {
   auto* state = reinterpret_cast<InsertState*>(node);
   auto* scan = castNode(CustomScan, node->ss.ps.plan);
@@ -144,15 +154,21 @@ void begin(CustomScanState* node, EState* estate, int flags) {
     state->aside = state->stage == nullptr;
   }
   Plan* input = state->aside ? &state->modify->plan : outerPlan(state->modify);
+  const bool one_row = !state->aside && is_one_row(input, estate, flags);
   if (!state->aside) {
     state->target = makeNode(ResultRelInfo);
     ExecInitResultRelation(estate, state->target, target);
     compat::check_valid_result_rel(state->target);
     if ((flags & EXEC_FLAG_EXPLAIN_ONLY) == 0) begin_check(&state->check, estate, state->target);
-    if (has_junk(input) || has_generated_columns(state->target))
+    if (one_row || has_junk(input) || has_generated_columns(state->target))
       state->row =
           ExecAllocTableSlot(&estate->es_tupleTable, RelationGetDescr(relation), &TTSOpsVirtual);
     prepare_returning(state);
+  }
+  if (one_row) {
+    state->values = ExecBuildProjectionInfo(input->targetlist, node->ss.ps.ps_ExprContext,
+                                            state->row, &node->ss.ps, nullptr);
+    return;
   }
   state->input = ExecInitNode(input, estate, flags);
   node->custom_ps = list_make1(state->input);
@@ -166,13 +182,24 @@ void step_through(InsertState* state) {
   if (attachment == nullptr || !attachment->allow_triggers) staging::write_through(state->stage);
 }
 
+// The next input row, null after the last.
+TupleTableSlot* next_input(InsertState* state) {
+  if (state->values == nullptr) {
+    TupleTableSlot* input = ExecProcNode(state->input);
+    return TupIsNull(input) ? nullptr : input;
+  }
+  if (state->values_given) return nullptr;
+  state->values_given = true;
+  return ExecProject(state->values);
+}
+
 // The table's row made of an input row, checked as an INSERT checks it.
 TupleTableSlot* make_row(InsertState* state, TupleTableSlot* input) {
   TupleTableSlot* row = input;
   if (state->without_junk != nullptr) {
     state->custom.ss.ps.ps_ExprContext->ecxt_outertuple = input;
     row = ExecProject(state->without_junk);
-  } else if (has_generated_columns(state->target)) {
+  } else if (input != state->row && has_generated_columns(state->target)) {
     row = ExecCopySlot(state->row, input);
   }
   check_row(&state->check, row);
@@ -190,8 +217,8 @@ TupleTableSlot* execute(CustomScanState* node) {
     // The constraints' context, if there are any, and this node's own.
     ResetPerTupleExprContext(estate);
     ResetExprContext(node->ss.ps.ps_ExprContext);
-    TupleTableSlot* input = ExecProcNode(state->input);
-    if (TupIsNull(input)) break;
+    TupleTableSlot* input = next_input(state);
+    if (input == nullptr) break;
     TupleTableSlot* row = make_row(state, input);
     MemoryContext old = MemoryContextSwitchTo(node->ss.ps.ps_ExprContext->ecxt_per_tuple_memory);
     staging::append(state->stage, relation, row);
