@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Single-row INSERT, 16 sessions, no pipeline: attached and plain; and LPUSH of as many bytes into Redis.
 
-Redis is Debian's, with its append-only file synced every second as the write buffer is. Everybody is reached over a
-Unix socket; pgbench and redis-benchmark have as many client threads.
+Redis is Debian's, with its append-only file synced every second as the write buffer is. Everybody is reached over TCP
+on the loopback interface; pgbench and redis-benchmark have as many client threads.
 """
 import os
 import re
+import socket
 import subprocess
 import sys
 import tempfile
@@ -14,6 +15,7 @@ import time
 from benchlib import SECONDS, insert_rate, interleave, make_tables, on_server, verdict
 
 CLIENTS = 16
+HOST = "127.0.0.1"
 SCRIPT = "\\set station random(1, 1000)\nINSERT INTO {table} VALUES (:station, now(), 17.25);\n"
 PAYLOAD = len("1000,2026-01-01T00:00:00.000000Z,17.25")
 
@@ -23,12 +25,14 @@ class Redis:
 
     def __enter__(self):
         self.folder = tempfile.TemporaryDirectory(prefix="pgwc-redis.")
-        self.socket = os.path.join(self.folder.name, "socket")
+        with socket.socket() as probe:
+            probe.bind((HOST, 0))
+            self.port = str(probe.getsockname()[1])
         self.server = subprocess.Popen(
-            ["redis-server", "--port", "0", "--unixsocket", self.socket, "--dir", self.folder.name, "--save", "",
+            ["redis-server", "--bind", HOST, "--port", self.port, "--dir", self.folder.name, "--save", "",
              "--appendonly", "yes", "--appendfsync", "everysec"], stdout=subprocess.DEVNULL)
         for _ in range(100):
-            if os.path.exists(self.socket):
+            if subprocess.run(["redis-cli", "-p", self.port, "ping"], capture_output=True).returncode == 0:
                 break
             time.sleep(0.1)
         self.requests = int(self.push(100_000) * SECONDS)
@@ -41,9 +45,9 @@ class Redis:
 
     def push(self, requests):
         """Returns the LPUSHes per second."""
-        subprocess.run(["redis-cli", "-s", self.socket, "flushall"], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(["redis-cli", "-p", self.port, "flushall"], check=True, stdout=subprocess.DEVNULL)
         out = subprocess.run(
-            ["redis-benchmark", "-s", self.socket, "-t", "lpush", "-n", str(requests), "-d", str(PAYLOAD), "-P", "1",
+            ["redis-benchmark", "-p", self.port, "-t", "lpush", "-n", str(requests), "-d", str(PAYLOAD), "-P", "1",
              "-c", str(CLIENTS), "--threads", str(min(CLIENTS, os.cpu_count())), "-q"],
             check=True, capture_output=True, text=True).stdout
         rate = re.findall(r"LPUSH: ([\d.]+) requests per second", out)
@@ -55,7 +59,8 @@ class Redis:
         return self.push(self.requests)
 
 
-on_server()
+on_server(listen_addresses=HOST)
+os.environ["PGHOST"] = HOST
 make_tables()
 with Redis() as redis:
     print(f"{subprocess.run(['redis-server', '--version'], capture_output=True, text=True).stdout.split(' sha')[0]}, "
