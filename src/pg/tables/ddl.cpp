@@ -12,11 +12,13 @@ extern "C" {
 #include "catalog/dependency.h"
 #include "catalog/namespace.h"
 #include "catalog/objectaccess.h"
+#include "catalog/partition.h"
 #include "catalog/pg_inherits.h"
 #include "commands/defrem.h"
 #include "commands/extension.h"
 #include "commands/tablecmds.h"
 #include "nodes/parsenodes.h"
+#include "utils/syscache.h"
 }
 
 namespace pgwc::ddl {
@@ -36,15 +38,27 @@ bool may_change(Oid relation) {
          pg_class_aclmask(relation, GetUserId(), ACL_TRUNCATE | ACL_TRIGGER, ACLMASK_ANY) != 0;
 }
 
-// Drains a table named by a command, and the attached tables below it.
+// What an attached parent took for a partition belongs to it already. Locks go from the root downwards, as an INSERT's.
+void drain_ancestors(Oid relation) {
+  if (!get_rel_relispartition(relation)) return;
+  List* ancestors = get_partition_ancestors(relation);
+  for (int i = list_length(ancestors); i-- > 0;) {
+    const Oid table = list_nth_oid(ancestors, i);
+    if (attachments::find_write_back(table) == nullptr) continue;
+    LockRelationOid(table, ShareRowExclusiveLock);
+    drain_locked(table);
+  }
+}
+
+// Drains a table named by a command, and the attached tables above and below it.
 void drain_named(const RangeVar* name, LOCKMODE lock) {
   if (name == nullptr) return;
   const Oid relation = RangeVarGetRelid(name, NoLock, true);
   // The command says itself what does not exist or is not allowed; it must not cost anybody a lock
   // before.
   if (!OidIsValid(relation) || !may_change(relation)) return;
+  drain_ancestors(relation);
   List* tables = find_all_inheritors(relation, NoLock, nullptr);
-  // A partition's rows may wait in its parent's queue.
   bool any = false;
   ListCell* cell;
   foreach (cell, tables)
@@ -96,6 +110,16 @@ void drain_all() {
   }
 }
 
+void drain_for_dropped_partitions(const DropStmt* drop) {
+  if (drop->removeType != OBJECT_TABLE && drop->removeType != OBJECT_FOREIGN_TABLE) return;
+  ListCell* cell;
+  foreach (cell, drop->objects) {
+    const Oid relation =
+        RangeVarGetRelid(makeRangeVarFromNameList(lfirst_node(List, cell)), NoLock, true);
+    if (OidIsValid(relation) && may_change(relation)) drain_ancestors(relation);
+  }
+}
+
 bool drops_the_extension(const DropStmt* drop) {
   if (drop->removeType != OBJECT_EXTENSION) return false;
   ListCell* cell;
@@ -115,7 +139,29 @@ void dropped(ObjectAccessType access, Oid class_id, Oid object, int sub, void* a
   drain::drop_queue_at_commit(number);
 }
 
+// ALTER TYPE ... CASCADE changes the tables made OF the type.
+void drain_typed(const RangeVar* name) {
+  const Oid type_relation = RangeVarGetRelid(name, NoLock, true);
+  if (!OidIsValid(type_relation) || !may_change(type_relation)) return;
+  const Oid type = get_rel_type_id(type_relation);
+  ListCell* cell;
+  foreach (cell, catalog::all_attached()) {
+    const Oid table = lfirst_oid(cell);
+    HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(table));
+    if (!HeapTupleIsValid(tuple)) continue;
+    const Oid of_type = reinterpret_cast<Form_pg_class>(GETSTRUCT(tuple))->reloftype;
+    ReleaseSysCache(tuple);
+    if (of_type != type) continue;
+    LockRelationOid(table, AccessExclusiveLock);
+    drain_locked(table);
+  }
+}
+
 void before_alter(const AlterTableStmt* alter) {
+  if (alter->objtype == OBJECT_TYPE) {
+    drain_typed(alter->relation);
+    return;
+  }
   const LOCKMODE lock = AlterTableGetLockLevel(alter->cmds);
   // What leaves writers alone leaves the rows as they are.
   if (lock < ShareRowExclusiveLock)
@@ -166,6 +212,7 @@ void before(Node* statement) {
       break;
     case T_DropStmt:
       if (drops_the_extension(castNode(DropStmt, statement))) drain_all();
+      drain_for_dropped_partitions(castNode(DropStmt, statement));
       break;
     default:
       break;

@@ -199,7 +199,7 @@ std::uint64_t store_by_executor(Relation relation, const RowSpan* spans, std::si
   const std::uint64_t stored = SPI_processed;
   SPI_finish();
 
-  AtEOXact_GUC(true, nest_level);
+  AtEOXact_GUC(false, nest_level);
   SetUserIdAndSecContext(user, security);
   tuplestore_end(rows);
   return stored;
