@@ -139,6 +139,21 @@ std::uint32_t BufferFile::peek_block_count(const std::string& path) noexcept {
   return header.block_count;
 }
 
+bool BufferFile::holds_nothing(const std::string& path) noexcept {
+  Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (fd.get() < 0) return errno == ENOENT;
+  // A file that is not whole, or not one of ours, may have held anything.
+  const std::uint32_t blocks = peek_block_count(path);
+  for (std::uint32_t b = 0; b < blocks; ++b) {
+    const std::uint64_t at = block_offset(b);
+    std::uint32_t magic;
+    if (::pread(fd.get(), &magic, sizeof(magic), static_cast<off_t>(at)) != static_cast<ssize_t>(sizeof(magic)))
+      return false;
+    if (magic != kFreeMagic && !is_zero(fd.get(), at, at + sizeof(BlockHeader))) return false;
+  }
+  return blocks > 0;
+}
+
 OpenResult BufferFile::open(const std::string& path, std::uint32_t block_count,
                             const FileIdentity& identity, std::uint64_t new_incarnation) noexcept {
   OpenResult result{};

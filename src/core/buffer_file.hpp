@@ -44,6 +44,9 @@ class BufferFile {
   // Reads how many blocks an existing file has; 0 if there is none that can be used.
   static std::uint32_t peek_block_count(const std::string& path) noexcept;
 
+  // Whether the file is whole and none of its blocks is in use, so that nothing is lost with it; or there is no file.
+  static bool holds_nothing(const std::string& path) noexcept;
+
   // Opens the file, or makes it with `block_count` blocks, space allocated so that a full disk
   // shows now and never as a bus error. An existing file keeps its block count. kForeign and
   // kDamaged leave it untouched: the caller moves it out of the way and calls again.

@@ -329,6 +329,41 @@ TEST_F(BufferFileTest, SparseGetsItsSpace) {
   EXPECT_GE(static_cast<std::uint64_t>(st.st_blocks) * 512, file_size(kBlocks));
 }
 
+// --- nothing in it ---
+
+TEST_F(BufferFileTest, HoldsNothingWhenMissingFreshOrFree) {
+  EXPECT_TRUE(BufferFile::holds_nothing(path));
+  make();
+  EXPECT_TRUE(BufferFile::holds_nothing(path));
+  BlockHeader header{};
+  header.magic = kFreeMagic;
+  header.epoch = 7;
+  write_at(block_offset(3), std::string(reinterpret_cast<const char*>(&header), sizeof(header)));
+  EXPECT_TRUE(BufferFile::holds_nothing(path));
+}
+
+TEST_F(BufferFileTest, HoldsSomethingWhenABlockIsUsedOrDoubtful) {
+  make();
+  BlockHeader header{};
+  header.magic = kBlockMagic;
+  write_at(block_offset(kBlocks - 1), std::string(reinterpret_cast<const char*>(&header), sizeof(header)));
+  EXPECT_FALSE(BufferFile::holds_nothing(path));
+  header.magic = 0;
+  header.epoch = 1;  // its first use was cut short, or its magic is damaged
+  write_at(block_offset(kBlocks - 1), std::string(reinterpret_cast<const char*>(&header), sizeof(header)));
+  EXPECT_FALSE(BufferFile::holds_nothing(path));
+}
+
+TEST_F(BufferFileTest, AFileThatIsNotWholeMayHaveHeldAnything) {
+  make();
+  ASSERT_EQ(::truncate(path.c_str(), static_cast<off_t>(file_size(kBlocks) - kBlockSize)), 0);
+  EXPECT_FALSE(BufferFile::holds_nothing(path));
+  ASSERT_EQ(::truncate(path.c_str(), 100), 0);
+  EXPECT_FALSE(BufferFile::holds_nothing(path));
+  write_at(0, std::string(200, 'x'));
+  EXPECT_FALSE(BufferFile::holds_nothing(path));
+}
+
 // --- quarantine ---
 
 TEST_F(BufferFileTest, QuarantineKeepsEveryEarlierFile) {

@@ -27,7 +27,7 @@ int wait_timeout_ms = 10000;
 void define() {
   DefineCustomIntVariable("writecache.buffer_size", "Size of the write buffer.",
                           "The buffer is a file of this size, mapped into every process. A file "
-                          "with pending rows keeps the size it has.",
+                          "with pending rows keeps the size it has, until the next start.",
                           &buffer_size_kb, kDefaultBufferSizeKb, kMinBufferSizeKb, INT_MAX,
                           PGC_POSTMASTER, GUC_UNIT_KB, nullptr, nullptr, nullptr);
   DefineCustomIntVariable(

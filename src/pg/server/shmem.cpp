@@ -53,6 +53,8 @@ constinit bool file_made = false;
 constinit bool ready = false;
 char path[MAXPGPATH];
 constinit Geometry geometry{};
+constinit std::uint32_t wanted_blocks = 0;
+constinit bool file_disused = false;  // there is none, or nothing is in it
 
 LwLocks& locks() { return *std::launder(reinterpret_cast<LwLocks*>(locks_storage)); }
 
@@ -77,10 +79,14 @@ void request() {
   if (previous_request) previous_request();
   set_path();
   std::uint32_t existing = 0;
-  no_throw([&] { existing = BufferFile::peek_block_count(path); });
+  no_throw([&] {
+    file_disused = BufferFile::holds_nothing(path);
+    if (!file_disused) existing = BufferFile::peek_block_count(path);
+  });
   const auto wanted = static_cast<std::uint32_t>(
       std::uint64_t{static_cast<unsigned>(settings::buffer_size_kb)} * 1024 / kBlockSize);
-  geometry.block_count = std::max({existing, wanted, kMinBlocks});
+  wanted_blocks = std::max(wanted, kMinBlocks);
+  geometry.block_count = std::max(existing, wanted_blocks);
   geometry.queue_count = static_cast<std::uint32_t>(settings::max_tables);
   RequestAddinShmemSpace(shared_index_size(geometry));
   RequestAddinShmemSpace(server_size());
@@ -101,7 +107,8 @@ FileIdentity identity() {
   bool crc_ok;
   ControlFileData* control = get_controlfile(DataDir, &crc_ok);
   id.system_identifier = control->system_identifier;
-  id.timeline = control->checkPointCopy.ThisTimeLineID;
+  // After a promotion the checkpoint on the new timeline comes later; a crash before it leaves only the other field.
+  id.timeline = std::max(control->checkPointCopy.ThisTimeLineID, control->minRecoveryPointTLI);
   pfree(control);
   char text[64] = {};
   const char* pretended = boot_id_override();
@@ -148,9 +155,13 @@ void set_aside(const char* reason) {
           "Its rows are not in this database cluster. Remove the file when nobody needs them."));
 }
 
-bool starts_as_standby() {
+// Why the tables may be older or newer than the buffer file beside them; null if they are not.
+const char* starts_from_elsewhere() {
   struct stat st;
-  return stat("standby.signal", &st) == 0 || stat("recovery.signal", &st) == 0;
+  if (stat("standby.signal", &st) == 0 || stat("recovery.signal", &st) == 0)
+    return "the server starts as a standby or for point-in-time recovery";
+  if (stat("backup_label", &st) == 0) return "the server starts from a base backup";
+  return nullptr;
 }
 
 void open_file() {
@@ -160,9 +171,14 @@ void open_file() {
     file.begin_run(id);
     return;
   }
-  struct stat st;
-  if (starts_as_standby() && stat(path, &st) == 0)
-    set_aside("the server starts as a standby or for point-in-time recovery");
+  const char* elsewhere = starts_from_elsewhere();
+  if (file_disused) {
+    std::uint32_t blocks = 0;
+    no_throw([&] { blocks = BufferFile::peek_block_count(path); });
+    if (blocks != wanted_blocks || elsewhere != nullptr) unlink(path);
+  } else if (elsewhere != nullptr) {
+    set_aside(elsewhere);
+  }
   for (int attempt = 0;; ++attempt) {
     OpenResult result{};
     no_throw([&] { result = file.open(path, geometry.block_count, id, random_incarnation()); });
@@ -171,6 +187,10 @@ void open_file() {
         ereport(
             LOG, errmsg("write buffer: the operating system has restarted since the last run"),
             errdetail("Rows of the last \"writecache.sync_interval\" before that may be missing."));
+      if (file.header().block_count != wanted_blocks)
+        ereport(LOG,
+                errmsg("write buffer file \"%s\" keeps its size of %u blocks of 64 kB", path, file.header().block_count),
+                errdetail("It takes the size of \"writecache.buffer_size\" at the first start that finds no row in it."));
       return;
     }
     if (result.status == Status::kIoError) {
