@@ -148,6 +148,22 @@ SELECT results_eq('SELECT tag, rows FROM ddl_log ORDER BY n', $$VALUES ('ALTER T
 TRUNCATE ddl_log;
 ALTER TABLE t ALTER w TYPE bigint USING w + 1;
 SELECT results_eq('SELECT tag, rows FROM ddl_log ORDER BY n', $$VALUES ('ALTER TABLE', NULL), ('rewrite of t', NULL), ('end of ALTER TABLE', 14::bigint)$$, 'with a rewrite');
+-- Rows that triggers insert while the command runs have the shape of the table at that moment.
+ALTER TABLE t ADD x int;
+CREATE FUNCTION with_x() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO t (id, v, x) VALUES (300, 'with x', 7); COPY t (id, v, x) FROM PROGRAM 'printf "301\tcopied\t8\n"'; END $$;
+CREATE EVENT TRIGGER x ON ddl_command_start WHEN TAG IN ('ALTER TABLE') EXECUTE FUNCTION with_x();
+INSERT INTO t (id, v, x) VALUES (299, 'before', 6);
+ALTER TABLE t ALTER x TYPE text USING 'x is ' || x;
+DROP EVENT TRIGGER x;
+SELECT writecache.flush('t') >= 0;
+SELECT results_eq('SELECT id, x FROM t WHERE id BETWEEN 299 AND 301 ORDER BY id', $$VALUES (299, 'x is 6'), (300, 'x is 7'), (301, 'x is 8')$$, 'rows of event triggers');
+CREATE TABLE emptied (id int);
+SELECT writecache.attach('emptied', 'write_back', flush_interval => '1 day');
+CREATE FUNCTION refill() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO emptied VALUES (CASE TG_WHEN WHEN 'BEFORE' THEN 1 ELSE 2 END); RETURN NULL; END $$;
+CREATE TRIGGER b BEFORE TRUNCATE ON emptied EXECUTE FUNCTION refill();
+CREATE TRIGGER a AFTER TRUNCATE ON emptied EXECUTE FUNCTION refill();
+TRUNCATE emptied;
+SELECT is(content('emptied'), '(2)', 'TRUNCATE removes what its BEFORE trigger inserts, and not what its AFTER trigger does');
 CREATE TABLE dropped (id int);
 SELECT writecache.attach('dropped', 'write_back', flush_interval => '1 day');
 INSERT INTO dropped VALUES (1);

@@ -18,6 +18,7 @@ namespace pgwc::utility {
 namespace {
 
 constinit ProcessUtility_hook_type previous_utility = nullptr;
+constinit int running_ddl = 0;
 
 // These fail, or wait, while anybody else is connected to the database; a flush worker can
 // reconnect later.
@@ -52,6 +53,29 @@ void send_worker_away(Node* statement) {
   if (OidIsValid(database) && database != MyDatabaseId) workers::keep_away(database);
 }
 
+// DDL whose rows are looked after by ddl::before.
+bool is_ddl(const Node* statement) {
+  switch (nodeTag(statement)) {
+    case T_AlterTableStmt:
+    case T_TruncateStmt:
+    case T_ClusterStmt:
+    case T_IndexStmt:
+    case T_CreateTrigStmt:
+    case T_RuleStmt:
+    case T_DropStmt:
+      return true;
+    default:
+      return false;
+  }
+}
+
+void pass_on(PlannedStmt* planned, const char* query, bool read_only_tree,
+             ProcessUtilityContext context, ParamListInfo parameters, QueryEnvironment* environment,
+             DestReceiver* destination, QueryCompletion* completion) {
+  const auto next = previous_utility ? previous_utility : standard_ProcessUtility;
+  next(planned, query, read_only_tree, context, parameters, environment, destination, completion);
+}
+
 void process(PlannedStmt* planned, const char* query, bool read_only_tree,
              ProcessUtilityContext context, ParamListInfo parameters, QueryEnvironment* environment,
              DestReceiver* destination, QueryCompletion* completion) {
@@ -64,17 +88,27 @@ void process(PlannedStmt* planned, const char* query, bool read_only_tree,
     } else {
       send_worker_away(statement);
       if (IsTransactionState()) ddl::before(statement);
+      if (is_ddl(statement)) {
+        ++running_ddl;
+        PG_TRY();
+        {
+          pass_on(planned, query, read_only_tree, context, parameters, environment, destination,
+                  completion);
+        }
+        PG_FINALLY();
+        { --running_ddl; }
+        PG_END_TRY();
+        return;
+      }
     }
   }
-  if (previous_utility)
-    previous_utility(planned, query, read_only_tree, context, parameters, environment, destination,
-                     completion);
-  else
-    standard_ProcessUtility(planned, query, read_only_tree, context, parameters, environment,
-                            destination, completion);
+  pass_on(planned, query, read_only_tree, context, parameters, environment, destination,
+          completion);
 }
 
 }  // namespace
+
+bool is_ddl_running() { return running_ddl > 0; }
 
 void install_hook() {
   previous_utility = ProcessUtility_hook;

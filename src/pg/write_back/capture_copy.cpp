@@ -3,6 +3,7 @@
 #include "pg/boundary/compat.hpp"
 #include "pg/server/settings.hpp"
 #include "pg/tables/attachment.hpp"
+#include "pg/tables/utility.hpp"
 #include "pg/write_back/check_row.hpp"
 #include "pg/write_back/staging.hpp"
 
@@ -44,7 +45,7 @@ bool has_foreign_options(const CopyStmt* statement) {
 Attachment* captured_target(const CopyStmt* statement) {
   if (!statement->is_from || statement->relation == nullptr || !settings::capture ||
       settings::bulk_bypass_kb == 0 || IsolationIsSerializable() || IsInParallelMode() ||
-      XactReadOnly || has_foreign_options(statement))
+      XactReadOnly || utility::is_ddl_running() || has_foreign_options(statement))
     return nullptr;
   const Oid relation = RangeVarGetRelid(statement->relation, RowExclusiveLock, true);
   return OidIsValid(relation) ? attachments::find_write_back(relation) : nullptr;

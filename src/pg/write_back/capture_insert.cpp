@@ -3,6 +3,7 @@
 #include "pg/boundary/compat.hpp"
 #include "pg/server/settings.hpp"
 #include "pg/tables/attachment.hpp"
+#include "pg/tables/utility.hpp"
 #include "pg/write_back/check_row.hpp"
 #include "pg/write_back/staging.hpp"
 #include "pg/write_back/store.hpp"
@@ -91,7 +92,7 @@ bool must_step_aside(Relation relation, Attachment* attachment) {
   return attachment == nullptr || !settings::capture || IsolationIsSerializable() ||
          IsInParallelMode() || !IsUnderPostmaster || settings::bulk_bypass_kb == 0 ||
          (attachment->insert_triggers && !attachment->allow_triggers) ||
-         storing_into() == RelationGetRelid(relation);
+         storing_into() == RelationGetRelid(relation) || utility::is_ddl_running();
 }
 
 bool has_junk(const Plan* input) {
