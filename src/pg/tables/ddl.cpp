@@ -136,6 +136,9 @@ void dropped(ObjectAccessType access, Oid class_id, Oid object, int sub, void* a
   const std::int32_t number = attachment->number;
   catalog::delete_attached(object);
   catalog::delete_watermark(number);
+  // Another table may get this OID one day.
+  catalog::for_each_rejected(object, 0,
+                             [](catalog::RejectedRow*) { return catalog::RejectedFate::kDelete; });
   drain::drop_queue_at_commit(number);
 }
 
