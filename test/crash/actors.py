@@ -1,0 +1,221 @@
+"""What goes on beside the writers: DDL on their tables, and snapshots that are held."""
+import random
+import threading
+import time
+
+import tables
+from pq import Lost, Refused
+from writers import FAULTS
+
+
+class Actor(threading.Thread):
+    """A session that does something again and again; it may be refused, and its connection may go."""
+
+    def __init__(self, name, cluster, observer, seed):
+        super().__init__(name=name, daemon=True)
+        self.cluster, self.observer = cluster, observer
+        self.random = random.Random(f"{seed} {name}")
+        self.halt = threading.Event()
+        self.session = None
+
+    def run(self):
+        try:
+            while not self.halt.is_set():
+                try:
+                    if self.session is None:
+                        self.session = self.cluster.connect(self.name)
+                        self.greet()
+                    self.turn()
+                except Refused as refused:
+                    self.observer.count(f"{self.name} {refused.state}")
+                    if refused.state.startswith(FAULTS):
+                        self.observer.complain(f"{self.name}: {refused}")
+                    self.give_up_transaction()
+                except Lost:
+                    self.drop_session()
+                self.halt.wait(self.pause())
+        except Exception as problem:  # a fault in here must not look like a pass
+            self.observer.complain(f"{self.name}: {type(problem).__name__}: {problem}")
+        finally:
+            self.drop_session()
+
+    def give_up_transaction(self):
+        try:
+            self.session.run("ROLLBACK")
+        except (Lost, Refused):
+            self.drop_session()
+
+    def drop_session(self):
+        if self.session:
+            self.session.close()
+            self.session = None
+
+    def greet(self):
+        pass
+
+
+class Schemer(Actor):
+    """DDL on the tables that are being written to."""
+
+    def __init__(self, cluster, observer, seed):
+        super().__init__("ddl", cluster, observer, seed)
+        self.truncations = []  # (began, ended, certain) of table "emptied"
+        self.statements = 0
+        self.choices = [
+            (4, self.columns), (3, self.index), (2, self.rewrite), (2, self.vacuum), (3, self.rename), (3, self.move),
+            (4, self.truncate), (3, self.attachment), (3, self.options), (2, self.partition), (2, self.constraint),
+            (2, self.lock), (3, self.flush)]
+
+    def pause(self):
+        return self.random.random() * 0.1
+
+    def greet(self):
+        self.session.run("SET lock_timeout = '400ms'")
+        tables.restore(self.session)
+
+    def turn(self):
+        change = self.random.choices([c for _, c in self.choices], [w for w, _ in self.choices])[0]
+        self.table = self.random.choice(tables.TABLES)
+        change()
+
+    def do(self, *statements, block=True):
+        """Runs DDL, sometimes in a transaction that is rolled back, wholly or to a savepoint."""
+        fate = self.random.choice(("plain", "plain", "block", "rollback", "savepoint")) if block else "plain"
+        self.statements += 1
+        if fate == "plain":
+            for statement in statements:
+                self.session.run(statement)
+        elif fate == "savepoint":
+            self.session.run("BEGIN")
+            self.session.run("SAVEPOINT s")
+            for statement in statements:
+                self.session.run(statement)
+            self.session.run("ROLLBACK TO s")
+            for statement in statements:
+                self.session.run(statement)
+            self.session.run("COMMIT")
+        else:
+            self.session.run("BEGIN")
+            for statement in statements:
+                self.session.run(statement)
+            self.session.run("COMMIT" if fate == "block" else "ROLLBACK")
+
+    def columns(self):
+        t = self.table
+        self.do(*self.random.choice((
+            (f"ALTER TABLE {t} ADD COLUMN IF NOT EXISTS extra int DEFAULT 7",),
+            (f"ALTER TABLE {t} ADD COLUMN IF NOT EXISTS more text",),
+            (f"ALTER TABLE {t} DROP COLUMN IF EXISTS extra",),
+            (f"ALTER TABLE {t} DROP COLUMN IF EXISTS more", f"ALTER TABLE {t} ADD COLUMN IF NOT EXISTS extra int"),
+            (f"ALTER TABLE {t} ADD COLUMN IF NOT EXISTS extra timestamptz DEFAULT clock_timestamp()",))))
+
+    def index(self):
+        t = self.table
+        how = self.random.choice(("CREATE", "CONCURRENTLY", "DROP", "REINDEX"))
+        if how == "CREATE":
+            self.do(f"CREATE INDEX IF NOT EXISTS {t}_more ON {t} (tx DESC)")
+        elif how == "CONCURRENTLY" and t != tables.PARTITIONED:
+            self.do(f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {t}_more ON {t} (tx DESC)", block=False)
+        elif how == "REINDEX" and t != tables.PARTITIONED:
+            self.do(f"REINDEX TABLE {t}", block=False)
+        else:
+            self.do(f"DROP INDEX IF EXISTS {t}_more")
+
+    def rewrite(self):
+        self.do(f"ALTER TABLE {self.table} ALTER COLUMN length TYPE {self.random.choice(('bigint', 'int'))}")
+
+    def vacuum(self):
+        self.do(f"VACUUM {self.random.choice(('', 'FULL ', 'ANALYZE '))}{self.table}", block=False)
+
+    def rename(self):
+        self.do(f"ALTER TABLE {self.table} RENAME TO {self.table}_renamed", f"ALTER TABLE {self.table}_renamed RENAME TO {self.table}")
+
+    def move(self):
+        self.do(f"ALTER TABLE {self.table} SET SCHEMA elsewhere", f"ALTER TABLE elsewhere.{self.table} SET SCHEMA public")
+
+    def truncate(self):
+        began, certain, happened = time.monotonic(), False, True
+        keep = self.random.random() < 0.7
+        try:
+            if keep:
+                self.session.run(f"TRUNCATE {tables.EMPTIED}")
+                certain = True
+            else:
+                self.session.run("BEGIN")
+                self.session.run(f"TRUNCATE {tables.EMPTIED}")
+                self.session.run("ROLLBACK")
+                happened = False
+        except Refused:
+            happened = False
+            raise
+        except Lost:
+            happened = keep
+            raise
+        finally:
+            if happened:
+                self.truncations.append((began, time.monotonic(), certain))
+
+    def attachment(self):
+        self.do(f"SELECT writecache.detach('{self.table}')", tables.attach(self.table))
+
+    def options(self):
+        option = self.random.choice(("flush_rows => 1", "flush_rows => 100", "flush_interval => '1 ms'",
+                                     "flush_interval => '1 hour'", "flush_bytes => 100", "flush_bytes => 1000000",
+                                     "when_full => 'wait'", "when_full => 'write_through'", "when_full => 'error'"))
+        if self.table != tables.ORDERED:  # its rows must not overtake each other
+            self.do(f"SELECT writecache.alter('{self.table}', {option})")
+
+    def partition(self):
+        part, bounds = self.random.choice(sorted(tables.PARTITIONS.items()))
+        self.do(f"ALTER TABLE partitioned DETACH PARTITION {part}",
+                f"ALTER TABLE partitioned ATTACH PARTITION {part} FOR VALUES FROM ({bounds})")
+
+    def constraint(self):
+        t = self.table
+        self.do(*self.random.choice((
+            (f"ALTER TABLE {t} DROP CONSTRAINT IF EXISTS sane", f"ALTER TABLE {t} ADD CONSTRAINT sane CHECK (n >= 0)"),
+            (f"ALTER TABLE {t} ALTER COLUMN payload SET NOT NULL",),
+            (f"ALTER TABLE {t} ALTER COLUMN payload DROP NOT NULL",))))
+
+    def lock(self):
+        self.session.run("BEGIN")
+        mode = self.random.choice(("ACCESS EXCLUSIVE", "SHARE", "SHARE ROW EXCLUSIVE"))
+        self.session.run(f"LOCK TABLE {self.table} IN {mode} MODE")
+        time.sleep(self.random.random() * 0.3)
+        self.session.run("COMMIT")
+
+    def flush(self):
+        self.session.run("SELECT writecache.flush()" if self.random.random() < 0.3 else
+                         f"SELECT writecache.flush('{self.table}')")
+
+
+class Reader(Actor):
+    """Holds a snapshot for a while and looks at it several times: it may not change, and shows each row at most once."""
+
+    def __init__(self, number, cluster, observer, seed):
+        super().__init__(f"reader-{number}", cluster, observer, seed)
+
+    def pause(self):
+        return self.random.random() * 0.2
+
+    def look(self, table):
+        return self.session.run(f"SELECT writer, tx, count(*), count(DISTINCT n), sum(n) FROM {table} GROUP BY 1, 2 ORDER BY 1, 2")
+
+    def turn(self):
+        self.session.run("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        # Locks before the snapshot: a rewritten table looks empty to older snapshots.
+        self.session.run("SET LOCAL lock_timeout = '1s'; LOCK TABLE " + ", ".join(tables.TABLES) + " IN ACCESS SHARE MODE")
+        first = {t: self.look(t) for t in tables.TABLES}
+        for _ in range(self.random.randint(1, 3)):
+            self.halt.wait(self.random.random() * 0.5)
+            table = self.random.choice(tables.TABLES)
+            again = self.look(table)
+            if again != first[table]:
+                self.observer.complain(f"{self.name}: one snapshot of {table} showed two things",
+                                       {"gone": sorted(set(first[table]) - set(again)),
+                                        "new": sorted(set(again) - set(first[table]))})
+        self.session.run("COMMIT")
+        for table, rows in first.items():
+            twice = [row for row in rows if row[2] != row[3]]
+            if twice:
+                self.observer.complain(f"{self.name}: rows of {table} twice in a snapshot", {"rows": twice})

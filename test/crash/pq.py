@@ -1,0 +1,127 @@
+"""The little of libpq that the harness needs: connections whose every outcome is known for what it is.
+
+A statement has three outcomes: it worked, the server refused it (Refused: the transaction is rolled back, that is
+certain), or the connection went away (Lost: nobody knows). The distinction is what the ledgers are made of.
+"""
+import ctypes as c
+
+_lib = c.CDLL("libpq.so.5")
+
+
+def _declare(name, result, *arguments):
+    function = getattr(_lib, name)
+    function.restype, function.argtypes = result, arguments
+    return function
+
+
+_p, _s, _i = c.c_void_p, c.c_char_p, c.c_int
+_connect = _declare("PQconnectdb", _p, _s)
+_finish = _declare("PQfinish", None, _p)
+_status = _declare("PQstatus", _i, _p)
+_error_message = _declare("PQerrorMessage", _s, _p)
+_backend_pid = _declare("PQbackendPID", _i, _p)
+_exec = _declare("PQexec", _p, _p, _s)
+_exec_params = _declare("PQexecParams", _p, _p, _s, _i, _p, c.POINTER(_s), _p, _p, _i)
+_prepare = _declare("PQprepare", _p, _p, _s, _s, _i, _p)
+_exec_prepared = _declare("PQexecPrepared", _p, _p, _s, _i, c.POINTER(_s), _p, _p, _i)
+_result_status = _declare("PQresultStatus", _i, _p)
+_result_field = _declare("PQresultErrorField", _s, _p, _i)
+_result_message = _declare("PQresultErrorMessage", _s, _p)
+_clear = _declare("PQclear", None, _p)
+_rows = _declare("PQntuples", _i, _p)
+_columns = _declare("PQnfields", _i, _p)
+_value = _declare("PQgetvalue", _s, _p, _i, _i)
+_is_null = _declare("PQgetisnull", _i, _p, _i, _i)
+_put = _declare("PQputCopyData", _i, _p, _s, _i)
+_put_end = _declare("PQputCopyEnd", _i, _p, _s)
+_get_result = _declare("PQgetResult", _p, _p)
+_NOTICES = c.CFUNCTYPE(None, _p, _s)
+_set_notices = _declare("PQsetNoticeProcessor", _p, _p, _NOTICES, _p)
+_ignore_notices = _NOTICES(lambda _argument, _message: None)
+
+_COMMAND_OK, _TUPLES_OK, _COPY_IN, _FATAL_ERROR = 1, 2, 4, 7
+
+
+class Lost(Exception):
+    """The connection is gone; what was under way may have happened or not."""
+
+
+class Refused(Exception):
+    """The server answered with an error; its transaction is rolled back."""
+
+    def __init__(self, state, message):
+        super().__init__(f"{state} {message}")
+        self.state = state
+
+
+class Connection:
+    def __init__(self, conninfo):
+        self._c = _connect(conninfo.encode())
+        if _status(self._c) != 0:
+            message = _error_message(self._c).decode(errors="replace").strip()
+            self.close()
+            raise Lost(message)
+        _set_notices(self._c, _ignore_notices, None)
+        self.pid = _backend_pid(self._c)
+
+    def close(self):
+        if self._c:
+            _finish(self._c)
+            self._c = None
+
+    def _check(self, result):
+        """Returns a good result, else clears it and raises what it means."""
+        state = _result_status(result) if result else _FATAL_ERROR
+        if state in (_COMMAND_OK, _TUPLES_OK, _COPY_IN):
+            return result
+        if result:
+            code = (_result_field(result, ord("C")) or b"").decode()
+            severity = (_result_field(result, ord("V")) or b"").decode()
+            message = _result_message(result).decode(errors="replace").strip()
+            _clear(result)
+        else:
+            code, severity, message = "", "", _error_message(self._c).decode(errors="replace").strip()
+        if _status(self._c) != 0 or severity in ("FATAL", "PANIC") or not code:
+            raise Lost(f"{code} {message}")
+        raise Refused(code, message)
+
+    def _fetch(self, result):
+        result = self._check(result)
+        columns = range(_columns(result))
+        rows = [tuple(None if _is_null(result, r, k) else _value(result, r, k).decode() for k in columns)
+                for r in range(_rows(result))]
+        _clear(result)
+        return rows
+
+    def run(self, sql):
+        """Runs SQL text and returns the last statement's rows, every value as text."""
+        return self._fetch(_exec(self._c, sql.encode()))
+
+    def run_with(self, sql, values):
+        """Runs one statement with parameters, by the extended protocol."""
+        return self._fetch(_exec_params(self._c, sql.encode(), len(values), None, _array(values), None, None, 0))
+
+    def prepare(self, name, sql):
+        self._fetch(_prepare(self._c, name.encode(), sql.encode(), 0, None))
+
+    def run_prepared(self, name, values):
+        return self._fetch(_exec_prepared(self._c, name.encode(), len(values), _array(values), None, None, 0))
+
+    def copy(self, sql, lines, give_up=False):
+        """COPY FROM STDIN; give_up ends it with an error from our side."""
+        _clear(self._check(_exec(self._c, sql.encode())))
+        data = "".join(line + "\n" for line in lines).encode()
+        if _put(self._c, data, len(data)) != 1 or _put_end(self._c, b"gave up" if give_up else None) != 1:
+            raise Lost(_error_message(self._c).decode(errors="replace").strip())
+        last = None
+        while result := _get_result(self._c):
+            if last:
+                _clear(last)
+            last = result
+            if _status(self._c) != 0:
+                break
+        self._fetch(last)
+
+
+def _array(values):
+    return (_s * len(values))(*[None if v is None else str(v).encode() for v in values])
