@@ -100,13 +100,14 @@ class Verdict:
         return any(ended > tx.began for _, ended, _ in self.truncations)
 
     def judge_order(self, session):
-        """Rows that went through the buffer are stored in the order of their writer's commits."""
+        """Rows that went through the buffer are stored in the order of their writer's commits. Not those of a transaction
+        that also wrote elsewhere: it does not wait for room when the buffer is full, but stores its rows itself."""
         last = {}
         for writer, tx, n, stored in session.run(
                 "SELECT writer, tx, n, stored FROM ordered WHERE writer > 0 ORDER BY stored"):
             key, here = (int(writer), int(tx)), (int(tx), int(n))
             transaction = self.transactions.get(key)
-            if transaction is None or not transaction.captured:
+            if transaction is None or not transaction.captured or len(transaction.rows) > 1:
                 continue
             if here <= last.get(key[0], (0, 0)):
                 self.fault(f"row {n} was stored after {last[key[0]]}", tables.ORDERED, key)

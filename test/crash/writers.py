@@ -271,7 +271,6 @@ class Writer(threading.Thread):
 
     def with_bystander(self, tx):
         """A transaction that also writes WAL of its own: its commit record decides."""
-        tx.captured = True
         self.session.run("BEGIN")
         asynchronous = self.random.random() < 0.3
         if asynchronous:
@@ -308,7 +307,7 @@ class Writer(threading.Thread):
 
     def own_rows(self, tx):
         """Reads and changes the rows it has just inserted."""
-        table = self.table_of_rows_that_spill()
+        table = self.random.choice((tables.PLAIN, tables.INDEXED, tables.UNIQUE, tables.EMPTIED))
         self.session.run("BEGIN")
         rows = self.rows(tx, table, self.random.randint(1, 10))
         self.session.run(self.insert_text(table, rows))
