@@ -151,9 +151,8 @@ void take_options(FunctionCallInfo fcinfo, int first, AttachedRow* row) {
     row->nulls[column - 1] = false;
   }
   if (!row->nulls[kFlushInterval - 1]) {
-    const Interval* value = DatumGetIntervalP(row->values[kFlushInterval - 1]);
     const std::int64_t us =
-        value->time + (value->day + std::int64_t{30} * value->month) * USECS_PER_DAY;
+        attachments::interval_us(DatumGetIntervalP(row->values[kFlushInterval - 1]));
     if (us < 1000 || us > USECS_PER_DAY)
       bad_option("flush_interval", "It must lie between 1 ms and 1 day.");
   }

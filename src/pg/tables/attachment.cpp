@@ -40,10 +40,6 @@ void forget_relation(Datum, Oid relation) {
   }
 }
 
-std::int64_t interval_us(const Interval* interval) {
-  return interval->time + (interval->day + std::int64_t{30} * interval->month) * USECS_PER_DAY;
-}
-
 Mode mode_of(Oid label) {
   HeapTuple tuple = SearchSysCache1(ENUMOID, ObjectIdGetDatum(label));
   if (!HeapTupleIsValid(tuple)) elog(ERROR, "cache lookup failed for enum value %u", label);
@@ -81,6 +77,15 @@ void look_up(Oid relation, Attachment* entry) {
 }
 
 }  // namespace
+
+std::int64_t interval_us(const Interval* interval) {
+  const std::int64_t days = interval->day + std::int64_t{30} * interval->month;
+  std::int64_t us;
+  if (__builtin_mul_overflow(days, USECS_PER_DAY, &us) ||
+      __builtin_add_overflow(us, interval->time, &us))
+    return days < 0 ? PG_INT64_MIN : PG_INT64_MAX;
+  return us;
+}
 
 void init() {
   CacheRegisterRelcacheCallback(forget_relation, 0);

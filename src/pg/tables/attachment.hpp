@@ -54,6 +54,9 @@ std::uint32_t layout_fingerprint(TupleDesc desc);
 // Effective limits: the table's, else the settings.
 FlushPolicy effective_policy(const Attachment& attachment);
 
+// In microseconds, a month as 30 days; what is too long is the longest there is.
+std::int64_t interval_us(const Interval* interval);
+
 // Gives the attachment its queue in the buffer. False if there is no slot.
 bool open_queue(Attachment* attachment);
 

@@ -160,14 +160,35 @@ void drain_typed(const RangeVar* name) {
   }
 }
 
+bool only_switches_triggers(const AlterTableStmt* alter) {
+  ListCell* cell;
+  foreach (cell, alter->cmds) {
+    switch (lfirst_node(AlterTableCmd, cell)->subtype) {
+      case AT_EnableTrig:
+      case AT_EnableAlwaysTrig:
+      case AT_EnableReplicaTrig:
+      case AT_DisableTrig:
+      case AT_EnableTrigAll:
+      case AT_DisableTrigAll:
+      case AT_EnableTrigUser:
+      case AT_DisableTrigUser:
+        break;
+      default:
+        return false;
+    }
+  }
+  return true;
+}
+
 void before_alter(const AlterTableStmt* alter) {
   if (alter->objtype == OBJECT_TYPE) {
     drain_typed(alter->relation);
     return;
   }
   const LOCKMODE lock = AlterTableGetLockLevel(alter->cmds);
-  // What leaves writers alone leaves the rows as they are.
-  if (lock < ShareRowExclusiveLock)
+  // What leaves writers alone leaves the rows as they are. Triggers do too, and a trigger may be why rows cannot be
+  // stored.
+  if (lock < ShareRowExclusiveLock || only_switches_triggers(alter))
     await_named(alter->relation);
   else
     drain_named(alter->relation, lock);

@@ -86,13 +86,11 @@ PGWC_FUNCTION(pgwc_wait) {
             errhint("Take it from writecache.position() of this server."));
   TimestampTz deadline = PG_INT64_MAX;
   if (!PG_ARGISNULL(1)) {
-    const Interval* timeout = PG_GETARG_INTERVAL_P(1);
-    const std::int64_t us =
-        timeout->time + (timeout->day + std::int64_t{30} * timeout->month) * USECS_PER_DAY;
+    const std::int64_t us = attachments::interval_us(PG_GETARG_INTERVAL_P(1));
     if (us < 0)
       ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
               errmsg("timeout must not be negative"));
-    deadline = GetCurrentTimestamp() + us;
+    if (__builtin_add_overflow(GetCurrentTimestamp(), us, &deadline)) deadline = PG_INT64_MAX;
   }
   ensure_settled();
   (void)drain_locked();
