@@ -69,7 +69,8 @@ CREATE TABLE writecache.rejected_rows (
   constraint_name  text,
   attempts         integer NOT NULL,
   first_attempt    timestamptz NOT NULL,
-  last_attempt     timestamptz NOT NULL
+  last_attempt     timestamptz NOT NULL,
+  staged_by        regrole
 );
 CREATE INDEX rejected_rows_by_relation ON writecache.rejected_rows (relation, id);
 COMMENT ON TABLE writecache.rejected_rows IS
@@ -86,6 +87,10 @@ COMMENT ON COLUMN writecache.rejected_rows.constraint_name IS 'the constraint th
 COMMENT ON COLUMN writecache.rejected_rows.attempts IS 'how often the row was tried';
 COMMENT ON COLUMN writecache.rejected_rows.first_attempt IS 'when the row was refused first';
 COMMENT ON COLUMN writecache.rejected_rows.last_attempt IS 'when the row was refused last';
+COMMENT ON COLUMN writecache.rejected_rows.staged_by IS 'the role that inserted it';
+
+SELECT pg_catalog.pg_extension_config_dump('writecache.rejected_rows', '');
+SELECT pg_catalog.pg_extension_config_dump('writecache.rejected_rows_id_seq', '');
 
 CREATE FUNCTION writecache.attached_changed() RETURNS trigger
   LANGUAGE c AS 'MODULE_PATHNAME', 'pgwc_attached_changed';
@@ -157,7 +162,7 @@ COMMENT ON FUNCTION writecache.wait(bigint, interval) IS
 
 CREATE VIEW writecache.rejected WITH (security_barrier) AS
   SELECT r.id, r.relation, r.row, r.sqlstate, r.message, r.detail, r.constraint_name, r.attempts,
-         r.first_attempt, r.last_attempt
+         r.first_attempt, r.last_attempt, r.staged_by
     FROM writecache.rejected_rows r JOIN pg_catalog.pg_class c ON c.oid = r.relation
    WHERE pg_catalog.pg_has_role(c.relowner, 'USAGE')
       OR pg_catalog.has_table_privilege(c.oid, 'SELECT') AND NOT pg_catalog.row_security_active(c.oid);

@@ -96,7 +96,7 @@ struct FrameHeader {
   std::uint32_t payload_crc;  // set before PREPARED
   std::uint32_t flags;        // FrameFlags
   Xid flush_xid;              // the transaction that stores these rows, kNoXid if none
-  std::uint32_t unused;
+  std::uint32_t origin;       // who staged the rows, for people to read; PostgreSQL: a role
   std::uint64_t seq;  // place in publish order, 0 until PUBLISHED
 };
 static_assert(sizeof(FrameHeader) == 64 && std::is_trivially_copyable_v<FrameHeader>);

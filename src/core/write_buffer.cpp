@@ -312,8 +312,8 @@ Status WriteBuffer::reserve(QueueNo no, std::uint64_t queue_id, std::uint32_t ge
   return Status::kOk;
 }
 
-std::size_t WriteBuffer::fill(const FrameRef& ref, const std::byte* rows, Xid xid,
-                              bool pure) noexcept {
+std::size_t WriteBuffer::fill(const FrameRef& ref, const std::byte* rows, Xid xid, bool pure,
+                              std::uint32_t origin) noexcept {
   FrameHeader& frame = *header_at(ref.block, ref.offset);
   assert(frame_state(frame) == FrameState::kReserved);
   std::size_t bytes = frame.payload_bytes;
@@ -321,6 +321,7 @@ std::size_t WriteBuffer::fill(const FrameRef& ref, const std::byte* rows, Xid xi
   std::memcpy(target, rows, bytes);
   frame.payload_crc = crc32c(target, bytes);
   frame.flags = pure ? kFramePure : 0;
+  frame.origin = origin;
   atomic(frame.xid).store(xid, std::memory_order_relaxed);
   set_frame_state(frame, FrameState::kPrepared);
   return bytes;

@@ -225,7 +225,8 @@ class WriteBuffer {
 
   // Copies the rows of one reserved frame and makes it PREPARED. Returns how many bytes of `rows`
   // it took.
-  std::size_t fill(const FrameRef& frame, const std::byte* rows, Xid xid, bool pure) noexcept;
+  std::size_t fill(const FrameRef& frame, const std::byte* rows, Xid xid, bool pure,
+                   std::uint32_t origin = 0) noexcept;
 
   // Makes a transaction's frames permanent. Cannot fail; the commit callback. Calls `wake(queue)`
   // for each queue that now wants its flusher's attention: it was empty, or crossed a limit of its

@@ -225,7 +225,8 @@ enum RejectedColumn : int {
   kAttempts,
   kFirst,
   kLast,
-  kColumns = kLast,
+  kStagedBy,
+  kColumns = kStagedBy,
 };
 
 Datum text_or_null(const char* text, bool* is_null) {
@@ -262,9 +263,33 @@ void insert_rejection(const Rejection& rejection) {
   put_error(values, nulls, rejection.error);
   values[kAttempts - 1] = Int32GetDatum(1);
   values[kFirst - 1] = values[kLast - 1];
+  values[kStagedBy - 1] = ObjectIdGetDatum(rejection.staged_by);
+  nulls[kStagedBy - 1] = !OidIsValid(rejection.staged_by);
   Relation table = table_open(table_oid, RowExclusiveLock);
   CatalogTupleInsert(table, heap_form_tuple(RelationGetDescr(table), values, nulls));
   table_close(table, NoLock);
+}
+
+void delete_rejections(Oid relation) {
+  ScanKeyData key;
+  ScanKeyInit(&key, kTable, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relation));
+  Lookup lookup;
+  if (!try_begin(&lookup, "rejected_rows", "rejected_rows_by_relation", &key, RowExclusiveLock)) return;
+  for (; HeapTupleIsValid(lookup.tuple); lookup.tuple = systable_getnext(lookup.scan))
+    CatalogTupleDelete(lookup.table, &lookup.tuple->t_self);
+  end(lookup);
+}
+
+std::uint64_t count_rejections() {
+  const Oid table_oid = relation_named("rejected_rows");
+  if (!OidIsValid(table_oid)) return 0;
+  Relation table = table_open(table_oid, AccessShareLock);
+  SysScanDesc scan = systable_beginscan(table, InvalidOid, false, nullptr, 0, nullptr);
+  std::uint64_t count = 0;
+  while (HeapTupleIsValid(systable_getnext(scan))) ++count;
+  systable_endscan(scan);
+  table_close(table, AccessShareLock);
+  return count;
 }
 
 std::uint64_t visit_rejected(Oid relation, std::int64_t id, RejectedVisitor visit, void* context) {

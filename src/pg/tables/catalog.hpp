@@ -51,11 +51,17 @@ struct Rejection {
   const std::byte* row;  // a MinimalTuple
   std::size_t row_bytes;
   std::uint32_t layout;
+  Oid staged_by;
   bool has_jsonb;
   Datum as_jsonb;
   const ErrorData* error;
 };
 void insert_rejection(const Rejection& rejection);
+
+// Forgets what a table refused, because it is dropped.
+void delete_rejections(Oid relation);
+// How many rejected rows there are, of all tables.
+std::uint64_t count_rejections();
 
 // What a visitor wants done with a rejected row.
 enum class RejectedFate : std::uint8_t { kKeep, kDelete, kCountAttempt };

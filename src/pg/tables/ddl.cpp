@@ -100,6 +100,12 @@ void refuse_unlogged(const RangeVar* name) {
 
 // The extension goes, and with it everything that knows of the queues.
 void drain_all() {
+  if (const std::uint64_t rejected = catalog::count_rejections())
+    ereport(WARNING,
+            errmsg_plural("%llu rejected row is dropped with the extension",
+                          "%llu rejected rows are dropped with the extension",
+                          static_cast<unsigned long>(rejected), static_cast<unsigned long long>(rejected)),
+            errhint("Roll back and look into writecache.rejected if anybody needs them."));
   ListCell* cell;
   foreach (cell, catalog::all_attached()) {
     const Oid relation = lfirst_oid(cell);
@@ -131,6 +137,7 @@ bool drops_the_extension(const DropStmt* drop) {
 void dropped(ObjectAccessType access, Oid class_id, Oid object, int sub, void* argument) {
   if (previous_access) previous_access(access, class_id, object, sub, argument);
   if (access != OAT_DROP || class_id != RelationRelationId || sub != 0 || !buffer_ready()) return;
+  catalog::delete_rejections(object);
   const Attachment* attachment = attachments::find(object);
   if (attachment == nullptr || !OidIsValid(catalog::relation_named("attached"))) return;
   const std::int32_t number = attachment->number;

@@ -110,7 +110,8 @@ Batch store_in_transaction(Relation relation, QueueNo queue, std::int32_t attach
       MemoryContextAllocHuge(CurrentMemoryContext, sizeof(RowSpan) * frames.size()));
   for (std::size_t i = 0; i < frames.size(); ++i) {
     const std::span<const std::byte> rows = buffer().payload(frames[i]);
-    spans[i] = {rows.data(), rows.size(), InvalidCommandId};
+    const FrameHeader& header = buffer().header(frames[i]);
+    spans[i] = {rows.data(), rows.size(), InvalidCommandId, header.generation, header.origin};
   }
   // Index expressions and triggers are the owner's code and run with no more than the owner's
   // rights.

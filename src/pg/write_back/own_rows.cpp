@@ -1,6 +1,7 @@
 #include "pg/write_back/own_rows.hpp"
 
 #include "pg/write_back/staging.hpp"
+#include "pg/write_back/store.hpp"
 
 extern "C" {
 #include "executor/executor.h"
@@ -37,6 +38,7 @@ void start(QueryDesc* query, int flags) {
     previous_start(query, flags);
   else
     standard_ExecutorStart(query, flags);
+  keep_command(query);
 }
 
 }  // namespace

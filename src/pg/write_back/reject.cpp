@@ -41,7 +41,9 @@ RowSpan* split_into_rows(const RowSpan* spans, std::size_t span_count, std::size
     for (std::size_t at = 0; at < spans[i].bytes;) {
       const std::size_t size =
           align_up<kRowAlign>(reinterpret_cast<const MinimalTupleData*>(spans[i].data + at)->t_len);
-      rows[n++] = {spans[i].data + at, size, spans[i].command};
+      rows[n] = spans[i];
+      rows[n].data += at;
+      rows[n++].bytes = size;
       at += size;
     }
   }
@@ -99,8 +101,13 @@ void record_rejected(Relation relation, const RowSpan& row, const ErrorData* err
   rejection.relation = RelationGetRelid(relation);
   rejection.row = row.data;
   rejection.row_bytes = row.bytes;
-  rejection.layout = attachments::layout_fingerprint(RelationGetDescr(relation));
+  rejection.layout = row.layout;
+  rejection.staged_by = row.staged_by;
   rejection.error = error;
+  if (row.layout != attachments::layout_fingerprint(RelationGetDescr(relation))) {
+    catalog::insert_rejection(rejection);
+    return;
+  }
   // A type may have no JSON form; the exact form is there in any case.
   ErrorData* failed = try_in_subtransaction([&] {
     rejection.as_jsonb = row_as_jsonb(relation, row);
@@ -135,6 +142,36 @@ void store_part(Relation relation, Rows rows, Outcome* outcome) {
   FreeErrorData(error);
 }
 
+// Commands that change a table's columns flush it before. A server without the library does not, and
+// then the rows must not be read by the new columns. Rejects them, and returns the other spans; null
+// if that is all.
+RowSpan* leave_strangers(Relation relation, const RowSpan* spans, std::size_t span_count,
+                         std::size_t* left, Outcome* outcome) {
+  const std::uint32_t layout = attachments::layout_fingerprint(RelationGetDescr(relation));
+  std::size_t strangers = 0;
+  for (std::size_t i = 0; i < span_count; ++i) strangers += spans[i].layout != layout;
+  if (strangers == 0) return nullptr;
+  ErrorData error{};
+  error.sqlerrcode = ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
+  error.message = psprintf("columns of table \"%s\" were changed while the row was buffered",
+                           RelationGetRelationName(relation));
+  error.detail = const_cast<char*>("The server ran without pg_writecache at that time.");
+  auto* readable = static_cast<RowSpan*>(
+      MemoryContextAllocHuge(CurrentMemoryContext, sizeof(RowSpan) * span_count));
+  *left = 0;
+  for (std::size_t i = 0; i < span_count; ++i) {
+    if (spans[i].layout == layout) {
+      readable[(*left)++] = spans[i];
+      continue;
+    }
+    std::size_t count;
+    const RowSpan* rows = split_into_rows(&spans[i], 1, &count);
+    for (std::size_t r = 0; r < count; ++r) record_rejected(relation, rows[r], &error);
+    outcome->rejected += count;
+  }
+  return readable;
+}
+
 }  // namespace
 
 ErrorKind kind_of(int sqlerrcode) {
@@ -154,6 +191,9 @@ ErrorKind kind_of(int sqlerrcode) {
 
 Outcome store_or_reject(Relation relation, const RowSpan* spans, std::size_t span_count) {
   Outcome outcome{0, 0};
+  RowSpan* readable = leave_strangers(relation, spans, span_count, &span_count, &outcome);
+  if (readable != nullptr) spans = readable;
+  if (span_count == 0) return outcome;
   ErrorData* error =
       try_in_subtransaction([&] { outcome.stored = store_rows(relation, spans, span_count, true); });
   if (error == nullptr) return outcome;
@@ -162,7 +202,6 @@ Outcome store_or_reject(Relation relation, const RowSpan* spans, std::size_t spa
   std::size_t count;
   RowSpan* rows = split_into_rows(spans, span_count, &count);
   const std::size_t part = count == 1 ? 1 : (count + kFanOut - 1) / kFanOut;
-  outcome.stored = 0;
   for (std::size_t from = 0; from < count; from += part)
     store_part(relation, {rows + from, std::min(part, count - from)}, &outcome);
   pfree(rows);
@@ -205,7 +244,7 @@ PGWC_FUNCTION(pgwc_retry_rejected) {
                   errmsg("columns of table \"%s\" have changed since the row was rejected",
                          RelationGetRelationName(relation)),
                   errhint("Insert it from column \"row\" of writecache.rejected and discard it."));
-        const RowSpan span{row->row, row->row_bytes, InvalidCommandId};
+        const RowSpan span{row->row, row->row_bytes, InvalidCommandId, layout, InvalidOid};
         row->error = reject::try_in_subtransaction([&] { store_rows(relation, &span, 1, false); });
         return row->error == nullptr ? catalog::RejectedFate::kDelete
                                      : catalog::RejectedFate::kCountAttempt;

@@ -33,7 +33,7 @@ struct Stage {
   Oid relation;
   std::uint64_t queue_id;
   QueueNo queue;
-  std::uint32_t generation;
+  Oid staged_by;  // who staged last
   WhenFull when_full;
   bool bypassing;  // too much for the buffer: rows only stop here to be stored in bulk
   bool oversized;  // holds a row that no block can take
@@ -166,7 +166,7 @@ void spill_stage(Stage* stage, Relation relation) {
     const std::size_t end = mark_end(stage, i);
     if (mark.spilled_in != InvalidSubTransactionId || mark.begin == end) continue;
     spans[count++] = {reinterpret_cast<const std::byte*>(stage->data) + mark.begin,
-                      end - mark.begin, mark.command};
+                      end - mark.begin, mark.command, 0, stage->staged_by};
   }
   if (count > 0) {
     store_rows(relation, spans, count, false);
@@ -199,6 +199,18 @@ void need_frames(std::size_t more) {
   frame_capacity = capacity;
 }
 
+// Whatever DDL the transaction has done or taken back, what is still staged has the layout that its
+// table has at commit: DDL stores before it changes anything.
+std::uint32_t layout_at_commit(Oid relid) {
+  Attachment* attachment = attachments::find_write_back(relid);
+  if (attachment != nullptr && attachment->shape_known) return attachment->generation;
+  Relation relation = table_open(relid, NoLock);  // locked by the statement that staged
+  const std::uint32_t layout = attachments::layout_fingerprint(RelationGetDescr(relation));
+  if (attachment != nullptr) attachments::learn_shape(attachment, relation);
+  table_close(relation, NoLock);
+  return layout;
+}
+
 enum class Outcome { kReserved, kToTable, kFull };
 
 Outcome reserve(Stage* stage) {
@@ -209,7 +221,7 @@ Outcome reserve(Stage* stage) {
   need_frames(max_frames(stage->used));
   std::size_t count = 0;
   const Status status = buffer().reserve(
-      stage->queue, stage->queue_id, stage->generation,
+      stage->queue, stage->queue_id, layout_at_commit(stage->relation),
       {reinterpret_cast<const std::byte*>(stage->data), stage->used}, frames + frame_count, &count);
   frame_count += count;
   if (status == Status::kOk) return Outcome::kReserved;
@@ -259,7 +271,7 @@ void pre_commit() {
   for (Stage* stage = used_stages; stage != nullptr; stage = stage->next) {
     for (std::size_t at = 0; at < stage->used; ++frame) {
       at += buffer().fill(frames[frame], reinterpret_cast<const std::byte*>(stage->data) + at, xid,
-                          pure);
+                          pure, stage->staged_by);
       PGWC_INJECT("frame-filled");
     }
   }
@@ -408,15 +420,17 @@ void init() {
 
 Stage* open(Relation relation, Attachment* attachment) {
   Stage* stage = find_stage(RelationGetRelid(relation));
-  if (stage != nullptr && stage->queue_id == attachment->queue_id()) return stage;
+  if (stage != nullptr && stage->queue_id == attachment->queue_id()) {
+    stage->staged_by = GetUserId();
+    return stage;
+  }
   if (database == nullptr) database = database_slot(MyDatabaseId);
   if (database == nullptr || !attachments::open_queue(attachment)) return nullptr;
-  if (!attachment->shape_known) attachments::learn_shape(attachment, relation);
   stage = new_stage();
   stage->relation = attachment->relation;
   stage->queue_id = attachment->queue_id();
   stage->queue = attachment->queue;
-  stage->generation = attachment->generation;
+  stage->staged_by = GetUserId();
   stage->when_full = attachment->when_full;
   return stage;
 }

@@ -32,6 +32,7 @@ constexpr std::size_t kMultiInsertBytes = 65536;
 constexpr char kBatchName[] = "pg_writecache_batch";
 
 Oid current_target = InvalidOid;
+CommandId command_to_keep = InvalidCommandId;
 
 // Calls fn(MinimalTuple) for every row.
 template <class Fn>
@@ -163,6 +164,7 @@ char* insert_statement(Relation relation, bool ignore_conflicts) {
                   columns.data, columns.data, kBatchName, conflicts);
 }
 
+// Spans of one command.
 std::uint64_t store_by_executor(Relation relation, const RowSpan* spans, std::size_t count,
                                 bool ignore_conflicts) {
   Tuplestorestate* rows = tuplestore_begin_heap(false, false, work_mem);
@@ -193,6 +195,7 @@ std::uint64_t store_by_executor(Relation relation, const RowSpan* spans, std::si
   batch->reldata = rows;
   if (SPI_register_relation(batch) != SPI_OK_REL_REGISTER)
     elog(ERROR, "SPI_register_relation failed");
+  command_to_keep = spans[0].command;
   const int result = SPI_execute(statement, false, 0);
   if (result != SPI_OK_INSERT)
     elog(ERROR, "storing buffered rows failed: %s", SPI_result_code_string(result));
@@ -203,6 +206,16 @@ std::uint64_t store_by_executor(Relation relation, const RowSpan* spans, std::si
   SetUserIdAndSecContext(user, security);
   tuplestore_end(rows);
   return stored;
+}
+
+std::uint64_t store_by_commands(Relation relation, const RowSpan* spans, std::size_t count,
+                                bool ignore_conflicts) {
+  std::uint64_t rows = 0;
+  for (std::size_t from = 0, to; from < count; from = to) {
+    for (to = from + 1; to < count && spans[to].command == spans[from].command;) ++to;
+    rows += store_by_executor(relation, spans + from, to - from, ignore_conflicts);
+  }
+  return rows;
 }
 
 // Whether a row can collide with another one at all.
@@ -230,6 +243,12 @@ bool is_plain_heap(Relation relation) {
 
 Oid storing_into() { return current_target; }
 
+void keep_command(QueryDesc* query) {
+  if (command_to_keep == InvalidCommandId) return;
+  query->estate->es_output_cid = command_to_keep;
+  command_to_keep = InvalidCommandId;
+}
+
 std::uint64_t store_rows(Relation relation, const RowSpan* spans, std::size_t span_count,
                          bool sort) {
   std::uint64_t rows = 0;
@@ -249,10 +268,13 @@ std::uint64_t store_rows(Relation relation, const RowSpan* spans, std::size_t sp
     PG_TRY();
     {
       current_target = RelationGetRelid(relation);
-      rows = store_by_executor(relation, spans, span_count, ignore_conflicts);
+      rows = store_by_commands(relation, spans, span_count, ignore_conflicts);
     }
     PG_FINALLY();
-    { current_target = outer_target; }
+    {
+      current_target = outer_target;
+      command_to_keep = InvalidCommandId;
+    }
     PG_END_TRY();
   }
   PopActiveSnapshot();

@@ -13,7 +13,9 @@ namespace pgwc {
 struct RowSpan {
   const std::byte* data;
   std::size_t bytes;
-  CommandId command;  // the command that inserted them; InvalidCommandId: the current one
+  CommandId command;     // the command that inserted them; InvalidCommandId: the current one
+  std::uint32_t layout;  // fingerprint of the columns they were formed for
+  Oid staged_by;
 };
 
 // Stores all rows of all spans in the current transaction. The relation is locked. May ERROR, and
@@ -21,6 +23,10 @@ struct RowSpan {
 // `sort` allows index order.
 std::uint64_t store_rows(Relation relation, const RowSpan* spans, std::size_t span_count,
                          bool sort);
+
+// For the executor's start hook, once the query is set up: rows that go through the executor keep the
+// command they were inserted by, so that the transaction's snapshots see them as they should.
+void keep_command(QueryDesc* query);
 
 // The table that store_rows is writing to right now through the executor, so that capture leaves it
 // alone.
