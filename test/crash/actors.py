@@ -27,7 +27,7 @@ class Actor(threading.Thread):
                         self.greet()
                     self.turn()
                 except Refused as refused:
-                    self.observer.count(f"{self.name} {refused.state}")
+                    self.observer.count(f"{self.name} {refused.state}", str(refused))
                     if refused.state.startswith(FAULTS):
                         self.observer.complain(f"{self.name}: {refused}")
                     self.give_up_transaction()
@@ -64,13 +64,14 @@ class Schemer(Actor):
         self.choices = [
             (4, self.columns), (3, self.index), (2, self.rewrite), (2, self.vacuum), (3, self.rename), (3, self.move),
             (4, self.truncate), (3, self.attachment), (3, self.options), (2, self.partition), (2, self.constraint),
-            (2, self.lock), (3, self.flush)]
+            (2, self.lock), (3, self.flush), (2, self.retry_rejected), (2, self.owner), (1, self.checkpoint),
+            (1, self.new_attachment)]
 
     def pause(self):
         return self.random.random() * 0.1
 
     def greet(self):
-        self.session.run("SET lock_timeout = '400ms'")
+        self.session.run(f"SET lock_timeout = '{self.random.choice(('50ms', '400ms', '3s', '0'))}'")
         tables.restore(self.session)
 
     def turn(self):
@@ -136,15 +137,13 @@ class Schemer(Actor):
     def truncate(self):
         began, certain, happened = time.monotonic(), False, True
         keep = self.random.random() < 0.7
+        way = (f"TRUNCATE {tables.EMPTIED}" if self.random.random() < 0.6 else
+               f"DROP TABLE {tables.EMPTIED}; CREATE TABLE {tables.EMPTIED} ({tables.DEFINITION}); {tables.attach(tables.EMPTIED)}")
         try:
-            if keep:
-                self.session.run(f"TRUNCATE {tables.EMPTIED}")
-                certain = True
-            else:
-                self.session.run("BEGIN")
-                self.session.run(f"TRUNCATE {tables.EMPTIED}")
-                self.session.run("ROLLBACK")
-                happened = False
+            self.session.run("BEGIN")
+            self.session.run(way)
+            self.session.run("COMMIT" if keep else "ROLLBACK")
+            certain = happened = keep
         except Refused:
             happened = False
             raise
@@ -164,6 +163,25 @@ class Schemer(Actor):
                                      "when_full => 'wait'", "when_full => 'write_through'", "when_full => 'error'"))
         if self.table != tables.ORDERED:  # its rows must not overtake each other
             self.do(f"SELECT writecache.alter('{self.table}', {option})")
+
+    def retry_rejected(self):
+        table = self.random.choice(tables.WITH_BAD_ROWS)
+        stored = self.session.run(f"SELECT writecache.retry_rejected('{table}')")[0][0]
+        if stored != "0":
+            self.observer.complain(f"retry_rejected stored {stored} rows in {table} that it cannot take")
+
+    def owner(self):
+        if self.table not in (tables.ORDERED, tables.FOREIGN):  # their triggers want more rights
+            self.do(f"ALTER TABLE {self.table} OWNER TO {self.random.choice(('somebody', 'postgres'))}")
+
+    def checkpoint(self):
+        self.session.run("CHECKPOINT")
+
+    def new_attachment(self):
+        """A table that comes and goes with rows pending."""
+        self.session.run("CREATE TABLE passing (id int); SELECT writecache.attach('passing', 'write_back', flush_interval => '1 h')")
+        self.session.run("INSERT INTO passing SELECT generate_series(1, 100)")
+        self.session.run("DROP TABLE passing")
 
     def partition(self):
         part, bounds = self.random.choice(sorted(tables.PARTITIONS.items()))

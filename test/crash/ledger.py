@@ -26,7 +26,7 @@ PAYLOAD_SQL = "left(repeat(md5(writer || ':' || tx || ':' || n), length / 32 + 1
 
 class Transaction:
     __slots__ = ("writer", "number", "kind", "rows", "state", "committing", "wanted", "gid", "began", "ended", "captured",
-                 "note")
+                 "chain", "note")
 
     def __init__(self, writer, number, kind):
         self.writer, self.number, self.kind = writer, number, kind
@@ -37,6 +37,7 @@ class Transaction:
         self.gid = None
         self.began, self.ended = time.monotonic(), None
         self.captured = False    # nothing in it asks for the direct way to the table
+        self.chain = None        # of transactions that one statement commits, in this order
         self.note = ""
 
     def end(self, state, note=""):

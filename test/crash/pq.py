@@ -39,6 +39,12 @@ _NOTICES = c.CFUNCTYPE(None, _p, _s)
 _set_notices = _declare("PQsetNoticeProcessor", _p, _p, _NOTICES, _p)
 _ignore_notices = _NOTICES(lambda _argument, _message: None)
 
+_enter_pipeline = _declare("PQenterPipelineMode", _i, _p)
+_exit_pipeline = _declare("PQexitPipelineMode", _i, _p)
+_sync = _declare("PQpipelineSync", _i, _p)
+_send = _declare("PQsendQueryParams", _i, _p, _s, _i, _p, _p, _p, _p, _i)
+
+_PIPELINE_SYNC = 10
 _COMMAND_OK, _TUPLES_OK, _COPY_IN, _FATAL_ERROR = 1, 2, 4, 7
 
 
@@ -121,6 +127,33 @@ class Connection:
             if _status(self._c) != 0:
                 break
         self._fetch(last)
+
+    def pipeline(self, statements, answered):
+        """Sends all statements, each its own transaction, then calls answered(index, None or Refused) for each answer."""
+        if _enter_pipeline(self._c) != 1:
+            raise Lost("no pipeline")
+        for statement in statements:
+            if _send(self._c, statement.encode(), 0, None, None, None, None, 0) != 1 or _sync(self._c) != 1:
+                raise Lost(_error_message(self._c).decode(errors="replace").strip())
+        for index in range(len(statements)):
+            refused = None
+            try:
+                self._fetch(_get_result(self._c))
+            except Refused as problem:
+                refused = problem
+            while True:  # what ends the statement, and then the synchronisation point, which is the commit
+                result = _get_result(self._c)
+                if result:
+                    state = _result_status(result)
+                    _clear(result)
+                    if state == _PIPELINE_SYNC:
+                        break
+                    refused = refused or Refused("?????", "failed at commit")
+                elif _status(self._c) != 0:
+                    raise Lost("in a pipeline")
+            answered(index, refused)
+        if _exit_pipeline(self._c) != 1:
+            raise Lost("still in a pipeline")
 
 
 def _array(values):

@@ -36,6 +36,10 @@ INSERT INTO parents VALUES (1);
 CREATE TABLE child ({DEFINITION}, FOREIGN KEY (parent) REFERENCES parents);
 CREATE TABLE emptied ({DEFINITION});
 CREATE TABLE bystander (writer int, tx bigint);
+CREATE TABLE deferred (id int UNIQUE DEFERRABLE INITIALLY DEFERRED);
+INSERT INTO deferred VALUES (1);
+CREATE ROLE somebody;
+GRANT ALL ON SCHEMA public, elsewhere TO somebody;
 """
 
 
@@ -52,6 +56,7 @@ def restore(session):
             session.run(f"ALTER TABLE elsewhere.{table} SET SCHEMA public")
         if session.run(f"SELECT to_regclass('public.{table}_renamed') IS NOT NULL")[0][0] == "t":
             session.run(f"ALTER TABLE {table}_renamed RENAME TO {table}")
+    session.run("DROP TABLE IF EXISTS passing")
     for part, bounds in PARTITIONS.items():
         if session.run(f"SELECT relispartition FROM pg_class WHERE oid = '{part}'::regclass")[0][0] == "f":
             session.run(f"ALTER TABLE partitioned ATTACH PARTITION {part} FOR VALUES FROM ({bounds})")

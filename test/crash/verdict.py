@@ -49,6 +49,7 @@ class Verdict:
                         self.fault("a row of a transaction of an earlier round, or of none", table, key)
         for key, transaction in self.transactions.items():
             self.judge_transaction(key, transaction, found, refused)
+        self.judge_chains(found)
         self.judge_order(session)
         self.judge_payloads(session)
         return self.faults
@@ -92,6 +93,15 @@ class Verdict:
                 self.fault("in doubt, and half of it is there", next(iter(tx.rows)), key)
         else:
             self.fault(f"the harness does not know its end: {tx.state}", next(iter(tx.rows), "?"), key)
+
+    def judge_chains(self, found):
+        """Of the transactions that one statement commits, a later one is there only if the earlier ones are."""
+        for tx in self.transactions.values():
+            if tx.chain and tx.chain[0] is tx:
+                there = [((t.writer, t.number) in found[table], t) for t in tx.chain for table in t.rows if table != tables.EMPTIED]
+                for (earlier, missing), (later, _) in zip(there, there[1:]):
+                    if later and not earlier:
+                        self.fault("is not there, but the one after it is", next(iter(missing.rows)), (missing.writer, missing.number))
 
     def must_be_truncated(self, tx):
         return any(certain and tx.ended < began for began, _, certain in self.truncations)

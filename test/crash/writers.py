@@ -27,7 +27,8 @@ class Writer(threading.Thread):
             (3, self.from_select), (4, self.copy), (3, self.row_function), (2, self.json_function), (5, self.block),
             (3, self.block_rolled_back), (4, self.savepoints), (3, self.two_phase), (3, self.with_bystander),
             (1, self.bulk), (1, self.large_row), (2, self.copy_given_up), (2, self.plpgsql), (1, self.serializable),
-            (1, self.own_rows), (2, self.implicit_transaction)]
+            (1, self.own_rows), (2, self.implicit_transaction), (2, self.commits_inside), (3, self.pipeline),
+            (1, self.deferred_failure), (1, self.many_savepoints), (2, self.barrier)]
 
     def run(self):
         try:
@@ -53,18 +54,30 @@ class Writer(threading.Thread):
                 time.sleep(0.02)
                 return
         kind = self.random.choices([k for _, k in self.kinds], [w for w, _ in self.kinds])[0]
+        begun = len(self.ledger.transactions)
         transaction = self.ledger.begin(kind.__name__)
         try:
             self.inject()
             kind(transaction)
-            if transaction.state == book.SENT:
-                transaction.end(book.ACKED)
+            self.end_turn(begun, book.ACKED)
         except Refused as refused:
+            self.end_turn(begun, book.ABORTED, str(refused))
             self.note_refusal(transaction, refused)
         except Lost as lost:
-            if transaction.state == book.SENT:
-                transaction.end(book.UNKNOWN if transaction.committing else book.ABORTED, str(lost))
+            self.end_turn(begun, book.UNKNOWN, str(lost))
             self.drop_session()
+
+    def end_turn(self, begun, state, note=""):
+        """Gives what the turn began and nobody has ended yet the end that its last answer means."""
+        for transaction in self.ledger.transactions[begun:]:
+            if transaction.state != book.SENT:
+                continue
+            if state == book.UNKNOWN and not transaction.committing:
+                transaction.end(book.ABORTED, note)
+            elif state == book.ABORTED and transaction.chain:  # an earlier part of the statement may have committed
+                transaction.end(book.UNKNOWN, note)
+            else:
+                transaction.end(state, note)
 
     def inject(self):
         request, self.injection = self.injection, None
@@ -73,9 +86,7 @@ class Writer(threading.Thread):
                              f"SET writecache.injection_action = '{request[1]}'")
 
     def note_refusal(self, transaction, refused):
-        if transaction.state == book.SENT:
-            transaction.end(book.ABORTED, str(refused))
-        self.observer.count(f"writer {refused.state}")
+        self.observer.count(f"writer {refused.state}", f"{transaction.kind}: {refused}")
         if refused.state.startswith(FAULTS):
             self.observer.complain(f"{self.name}, {transaction.kind} {transaction.number}: {refused}")
         try:
@@ -94,19 +105,19 @@ class Writer(threading.Thread):
         """Rows that go to the table in their own transaction overtake buffered ones, which is as it should be."""
         return self.random.choice([t for t in tables.TABLES if t != tables.ORDERED])
 
-    def rows(self, transaction, table, count, length=None, counts=True):
+    def rows(self, transaction, table, count, length=None, counts=True, bad=0.03):
         """Makes rows; unless they are to be rolled back to a savepoint, they count as the transaction's."""
         own = transaction.rows.setdefault(table, {})
         made = []
         for _ in range(count):
             n = len(own) if counts else 1_000_000 + self.random.randrange(1_000_000)
-            bad = table in tables.WITH_BAD_ROWS and self.random.random() < 0.03
+            is_bad = table in tables.WITH_BAD_ROWS and self.random.random() < bad
             if counts:
-                own[n] = bad
+                own[n] = is_bad
             size = self.random.choice((0, 10, 50, 200, 200, 1000, 6000)) if length is None else length
             made.append((self.number, transaction.number, n, size, book.payload(self.number, transaction.number, n, size),
-                         "t" if bad else "f", tables.TAKEN if bad and table == tables.UNIQUE else None,
-                         tables.NO_PARENT if bad else 1))
+                         "t" if is_bad else "f", tables.TAKEN if is_bad and table == tables.UNIQUE else None,
+                         tables.NO_PARENT if is_bad else 1))
         return made
 
     @staticmethod
@@ -152,9 +163,7 @@ class Writer(threading.Thread):
     def from_select(self, tx):
         table = self.table()
         tx.captured = True
-        rows = self.rows(tx, table, self.random.randint(1, 150), length=40)
-        for n in tx.rows[table]:
-            tx.rows[table][n] = False
+        rows = self.rows(tx, table, self.random.randint(1, 150), length=40, bad=0)
         self.commit_with(tx, f"""INSERT INTO {table} (writer, tx, n, length, payload, parent)
             SELECT writer, tx, n, length, {book.PAYLOAD_SQL}, 1
               FROM (SELECT {self.number}, {tx.number}::bigint, generate_series(0, {len(rows) - 1}), 40)
@@ -268,6 +277,73 @@ class Writer(threading.Thread):
         tx.captured = True
         targets = [self.table() for _ in range(3)]
         self.commit_with(tx, "; ".join(self.insert_text(t, self.rows(tx, t, 2)) for t in targets))
+
+    def commits_inside(self, tx):
+        """One DO block, several transactions: a later one is there only if the earlier ones are."""
+        chain = [tx] + [self.ledger.begin(tx.kind) for _ in range(self.random.randint(1, 3))]
+        code = []
+        for part in chain:
+            part.chain, part.committing = chain, True
+            table = self.table_of_rows_that_spill()
+            code.append(self.insert_text(table, self.rows(part, table, 2, bad=0)) + "; COMMIT;")
+        self.session.run(f"DO $$ BEGIN {' '.join(code)} END $$")
+
+    def pipeline(self, tx):
+        """Sent ahead of their answers; each is a transaction of its own and answered for itself."""
+        table = self.table()
+        parts = [tx] + [self.ledger.begin(tx.kind) for _ in range(self.random.randint(2, 25))]
+        statements = []
+        for part in parts:
+            part.captured = part.committing = True
+            statements.append(self.insert_text(table, self.rows(part, table, self.random.randint(1, 3), length=50)))
+
+        def answered(index, refused):
+            parts[index].end(book.ABORTED if refused else book.ACKED, str(refused or ""))
+
+        self.session.pipeline(statements, answered)
+
+    def deferred_failure(self, tx):
+        """A commit that fails."""
+        tx.end(book.ABORTED)
+        self.session.run("BEGIN; INSERT INTO deferred VALUES (1)")
+        self.statements(tx)
+        try:
+            self.session.run("COMMIT")
+        except Refused as refused:
+            if refused.state != "23505":
+                raise
+        else:
+            self.observer.complain(f"{self.name}, {tx.number}: a deferred constraint did not fail")
+
+    def many_savepoints(self, tx):
+        """More subtransactions than shared memory keeps."""
+        table = self.table()
+        tx.captured = True
+        text = "BEGIN; "
+        for number in range(100):
+            lost = number % 3 == 0
+            text += f"SAVEPOINT s; {self.insert_text(table, self.rows(tx, table, 1, length=10, counts=not lost))}; "
+            text += "ROLLBACK TO s; RELEASE s; " if lost else "RELEASE s; " if number % 3 == 1 else ""
+        self.session.run(text)
+        self.commit_with(tx, "COMMIT")
+
+    def barrier(self, tx):
+        """After flush() or wait(), what was acknowledged before is in the table."""
+        tx.end(book.ABORTED)
+        mine = [t for t in self.ledger.transactions if t.state == book.ACKED][-8:]
+        if self.random.random() < 0.5:
+            self.session.run("SELECT writecache.flush()")
+        elif self.session.run("SELECT writecache.wait(writecache.position(), '3 s')")[0][0] != "t":
+            return
+        for earlier in mine:
+            for table, rows in earlier.rows.items():
+                if table in tables.TABLES and table != tables.EMPTIED:
+                    good = sum(not bad for bad in rows.values())
+                    found = int(self.session.run(f"SELECT count(*) FROM {table} WHERE writer = {self.number} AND tx = "
+                                                 f"{earlier.number}")[0][0])
+                    if found != good:
+                        self.observer.complain(f"{self.name}: {found} instead of {good} rows of {earlier.number} in {table} "
+                                               "after a flush")
 
     def with_bystander(self, tx):
         """A transaction that also writes WAL of its own: its commit record decides."""
