@@ -46,10 +46,12 @@ Failure find_failure(QueueNo only, std::uint64_t seq, TimestampTz since) {
   Failure failure;
   for (QueueNo q = 0; q < buffer().queue_count() && !failure.hopeless; ++q) {
     if ((only != kNoQueueNo && q != only) || !is_mine(q) || !buffer().request(q, seq)) continue;
+    const std::uint64_t id = buffer().view(q).id;
     LWLockAcquire(server_lock(), LW_SHARED);
     const QueueStatus& status = server->queues[q];
+    // The status of a table that had the slot before says nothing about this one.
     failure.hopeless =
-        queue_database(status.queue_id) == MyDatabaseId &&
+        status.queue_id == id &&
         (status.state == QueueState::kPaused ||
          (status.failures >= kGiveUpAfter && status.last_error_at >= since));
     failure.queue = q;
