@@ -194,7 +194,7 @@ BEGIN;
 SELECT writecache.detach('n');
 \set ON_ERROR_STOP off
 PREPARE TRANSACTION 'detaches';
-SELECT is(:'SQLSTATE', '0A000', 'rows that pended cannot go along with a prepared transaction');
+SELECT is(:'SQLSTATE'::text, '0A000', 'rows that pended cannot go along with a prepared transaction');
 \set ON_ERROR_STOP on
 SELECT is(options_of('n'), '- wait reject', 'which is rolled back');
 SELECT is(stored('n'), '1,2,3,5,6,7,10,11,12,13,14', 'no row is lost or twice');

@@ -258,7 +258,7 @@ INSERT INTO t VALUES (1);
 INSERT INTO child VALUES (1, 1);
 INSERT INTO t VALUES (2);
 COMMIT;
-SELECT is(:'SQLSTATE', '23503', 'another table fails at COMMIT');
+SELECT is(:'SQLSTATE'::text, '23503', 'another table fails at COMMIT');
 \set ON_ERROR_STOP on
 SELECT is(stored(), NULL, 'and takes the staged rows along');
 BEGIN;

@@ -134,18 +134,21 @@ bool drops_the_extension(const DropStmt* drop) {
   return false;
 }
 
+// Called before the object goes.
 void dropped(ObjectAccessType access, Oid class_id, Oid object, int sub, void* argument) {
   if (previous_access) previous_access(access, class_id, object, sub, argument);
-  if (access != OAT_DROP || class_id != RelationRelationId || sub != 0 || !buffer_ready()) return;
+  if (access != OAT_DROP || class_id != RelationRelationId || !buffer_ready()) return;
+  if (sub != 0) {
+    // A column that goes by way of another object, its type for example; the table is locked already.
+    drain_locked(object);
+    return;
+  }
   catalog::delete_rejections(object);
   const Attachment* attachment = attachments::find(object);
   if (attachment == nullptr || !OidIsValid(catalog::relation_named("attached"))) return;
   const std::int32_t number = attachment->number;
   catalog::delete_attached(object);
   catalog::delete_watermark(number);
-  // Another table may get this OID one day.
-  catalog::for_each_rejected(object, 0,
-                             [](catalog::RejectedRow*) { return catalog::RejectedFate::kDelete; });
   drain::drop_queue_at_commit(number);
 }
 

@@ -12,6 +12,7 @@ extern "C" {
 #include "access/detoast.h"
 #include "access/xlog.h"
 #include "commands/trigger.h"
+#include "utils/syscache.h"
 }
 
 namespace pgwc {
@@ -233,11 +234,18 @@ Outcome reserve(Stage* stage) {
   return TransactionIdIsValid(GetTopTransactionIdIfAny()) ? Outcome::kToTable : Outcome::kFull;
 }
 
+// Rows of a table that this transaction has dropped go with it.
+bool is_dropped(const Stage* stage) {
+  return attachments::find_write_back(stage->relation) == nullptr &&
+         !SearchSysCacheExists1(RELOID, ObjectIdGetDatum(stage->relation));
+}
+
 // Finds every stage's rows a place: frames in the buffer or, spilled, the table itself. Nothing
 // stays reserved while it waits, or two transactions could wait for each other's share.
 void place_rows() {
   RoomWait wait;
   for (Stage* stage = used_stages; stage != nullptr;) {
+    if (is_dropped(stage)) stage->used = stage->mark_count = 0;
     compact(stage);
     const Outcome outcome = has_unspilled(stage) ? reserve(stage) : Outcome::kReserved;
     if (outcome == Outcome::kFull) {
