@@ -98,6 +98,24 @@ void apply_watermark(QueueNo queue, std::int32_t attachment, std::uint64_t queue
   LWLockRelease(server_lock());
 }
 
+// The batch that the worker's transaction commits.
+struct Committing {
+  QueueNo queue = kNoQueueNo;
+  std::uint64_t through = 0;
+  TransactionId xid = InvalidTransactionId;
+};
+Committing committing;
+
+// From the commit callback, while the table's lock is still held: a drain that waits for the lock must find the batch done.
+void finish_batch() noexcept {
+  PGWC_INJECT("flush-committed");
+  // synchronous_commit is local: the commit record is on disk.
+  buffer().finish(committing.queue, batch_frames(), committing.through, committing.xid,
+                  static_cast<std::uint64_t>(XactLastCommitEnd));
+  committing = {};
+  PGWC_INJECT("flush-finished");
+}
+
 // Takes a batch and stores it, rows and watermark, in the current transaction; the frames carry its
 // id afterwards.
 Batch store_in_transaction(Relation relation, QueueNo queue, std::int32_t attachment,
@@ -163,13 +181,9 @@ Outcome store_batch_in_transaction(QueueNo queue, const QueueView& view, bool wa
                                           std::size_t{1024} * maintenance_work_mem);
   const Batch batch = store_in_transaction(relation, queue, attachment, limits);
   table_close(relation, NoLock);
-  const TransactionId xid = GetTopTransactionIdIfAny();
+  committing = {queue, batch.through, GetTopTransactionIdIfAny()};
   CommitTransactionCommand();
-  PGWC_INJECT("flush-committed");
-  // synchronous_commit is local: the commit record is on disk.
-  buffer().finish(queue, frames, batch.through, xid, static_cast<std::uint64_t>(XactLastCommitEnd));
   frames.clear();
-  PGWC_INJECT("flush-finished");
   return batch.rows > 0 ? Outcome::kStored : Outcome::kNothing;
 }
 
@@ -203,6 +217,8 @@ void announce_options(XactEvent event) noexcept {
 
 void xact_callback(XactEvent event, void*) {
   if (altered_in != nullptr) announce_options(event);
+  if (committing.queue != kNoQueueNo && event == XACT_EVENT_COMMIT) finish_batch();
+  if (event == XACT_EVENT_ABORT) committing = {};
   if (drains == nullptr) return;
   if (event == XACT_EVENT_COMMIT) {
     for (const Drain* drain = drains; drain != nullptr; drain = drain->next) {
