@@ -32,13 +32,13 @@ INSERT INTO r.t VALUES (3, 99, NULL, 1), (4, 1, '[1,9)', 1), (5, 1, NULL, 0), (6
 RESET ROLE;
 SELECT is(writecache.flush('r.t') >= 0, true, 'flush succeeds');
 SELECT results_eq('SELECT id FROM r.t ORDER BY id', 'VALUES (1), (2), (6)', 'good rows are stored');
-SELECT results_eq($$SELECT relation::text, row::text, sqlstate, message, detail, constraint_name, attempts FROM writecache.rejected ORDER BY (row->>'id')::int$$, $$VALUES
-  ('r.t', '{"id": 1, "ref": 1, "tags": ["same key"], "during": null, "divisor": 1}', '23505', 'duplicate key value violates unique constraint "t_pkey"', 'Key (id)=(1) already exists.', 't_pkey', 1),
-  ('r.t', '{"id": 3, "ref": 99, "tags": null, "during": null, "divisor": 1}', '23503', 'insert or update on table "t" violates foreign key constraint "t_ref_fkey"', 'Key (ref)=(99) is not present in table "ref".', 't_ref_fkey', 1),
-  ('r.t', '{"id": 4, "ref": 1, "tags": null, "during": "[1,9)", "divisor": 1}', '23P01', 'conflicting key value violates exclusion constraint "t_during_excl"', 'Key (during)=([1,9)) conflicts with existing key (during)=([1,2)).', 't_during_excl', 1),
-  ('r.t', '{"id": 5, "ref": 1, "tags": null, "during": null, "divisor": 0}', '22012', 'division by zero', NULL, NULL, 1),
-  ('r.t', '{"id": 66, "ref": 1, "tags": null, "during": null, "divisor": 1}', 'P0001', 'not 66', 'It is odd.', NULL, 1),
-  ('r.t', '{"id": 67, "ref": 1, "tags": null, "during": null, "divisor": 1}', 'ZZ123', 'own code', NULL, NULL, 1)$$, 'bad ones are rejected, with the error');
+SELECT results_eq($$SELECT relation::text, row::text, sqlstate, message, detail, constraint_name, attempts, staged_by::text FROM writecache.rejected ORDER BY (row->>'id')::int$$, $$VALUES
+  ('r.t', '{"id": 1, "ref": 1, "tags": ["same key"], "during": null, "divisor": 1}', '23505', 'duplicate key value violates unique constraint "t_pkey"', 'Key (id)=(1) already exists.', 't_pkey', 1, 'pgtap_reject_writer'),
+  ('r.t', '{"id": 3, "ref": 99, "tags": null, "during": null, "divisor": 1}', '23503', 'insert or update on table "t" violates foreign key constraint "t_ref_fkey"', 'Key (ref)=(99) is not present in table "ref".', 't_ref_fkey', 1, 'pgtap_reject_writer'),
+  ('r.t', '{"id": 4, "ref": 1, "tags": null, "during": "[1,9)", "divisor": 1}', '23P01', 'conflicting key value violates exclusion constraint "t_during_excl"', 'Key (during)=([1,9)) conflicts with existing key (during)=([1,2)).', 't_during_excl', 1, 'pgtap_reject_writer'),
+  ('r.t', '{"id": 5, "ref": 1, "tags": null, "during": null, "divisor": 0}', '22012', 'division by zero', NULL, NULL, 1, 'pgtap_reject_writer'),
+  ('r.t', '{"id": 66, "ref": 1, "tags": null, "during": null, "divisor": 1}', 'P0001', 'not 66', 'It is odd.', NULL, 1, 'pgtap_reject_writer'),
+  ('r.t', '{"id": 67, "ref": 1, "tags": null, "during": null, "divisor": 1}', 'ZZ123', 'own code', NULL, NULL, 1, 'pgtap_reject_writer')$$, 'bad ones are rejected, with the error');
 SELECT is((SELECT bool_and(first_attempt = last_attempt AND first_attempt BETWEEN now() - interval '1 hour' AND now()) FROM writecache.rejected), true, 'times');
 SELECT is((SELECT rows_rejected FROM writecache.stat_write_back WHERE relation = 'r.t'::regclass), 6::bigint, 'counted');
 SELECT is((SELECT rows_pending FROM writecache.stat_write_back WHERE relation = 'r.t'::regclass), 0::bigint, 'nothing is pending');
