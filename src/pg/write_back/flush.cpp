@@ -98,26 +98,24 @@ void apply_watermark(QueueNo queue, std::int32_t attachment, std::uint64_t queue
   LWLockRelease(server_lock());
 }
 
-// The batch that the worker's transaction commits.
-struct Committing {
-  QueueNo queue = kNoQueueNo;
-  std::uint64_t through = 0;
-  TransactionId xid = InvalidTransactionId;
+// A batch in the current transaction: finished by its commit, taken back by its rollback. While the
+// transaction holds its lock on the table, so that nobody else can take the frames in between.
+struct Pass {
+  Pass* next;
+  QueueNo queue;
+  SubTransactionId owner;
+  TransactionId xid;
+  CommandId command;  // later commands of the transaction see the rows in the table
+  std::uint64_t queue_id;
+  std::uint64_t through;
+  std::uint64_t rejected;
+  std::size_t count;
+  FrameRef* frames;
 };
-Committing committing;
+Pass* passes = nullptr;
+Pass worker_pass;  // the worker's one; a session's live in TopTransactionContext
 
-// From the commit callback, while the table's lock is still held: a drain that waits for the lock must find the batch done.
-void finish_batch() noexcept {
-  PGWC_INJECT("flush-committed");
-  // synchronous_commit is local: the commit record is on disk.
-  buffer().finish(committing.queue, batch_frames(), committing.through, committing.xid,
-                  static_cast<std::uint64_t>(XactLastCommitEnd));
-  committing = {};
-  PGWC_INJECT("flush-finished");
-}
-
-// Takes a batch and stores it, rows and watermark, in the current transaction; the frames carry its
-// id afterwards.
+// Takes a batch and stores it, rows and watermark, in the current transaction.
 Batch store_in_transaction(Relation relation, QueueNo queue, std::int32_t attachment,
                            const FlushLimits& limits) {
   Batch batch{};
@@ -147,9 +145,25 @@ Batch store_in_transaction(Relation relation, QueueNo queue, std::int32_t attach
 
   PGWC_INJECT("flush-rows-stored");
   catalog::write_watermark(attachment, buffer().incarnation(), batch.through);
-  buffer().mark(frames, GetCurrentTransactionId());
-  PGWC_INJECT("flush-marked");
   return batch;
+}
+
+// From here on the end of the transaction decides about the batch.
+void enter(Pass* pass, QueueNo queue, std::uint64_t queue_id, const Batch& batch, FrameRef* frames,
+           std::size_t count) {
+  *pass = {passes,
+           queue,
+           GetCurrentSubTransactionId(),
+           GetCurrentTransactionId(),
+           GetCurrentCommandId(false),
+           queue_id,
+           batch.through,
+           rejected_in_batch,
+           count,
+           frames};
+  passes = pass;
+  buffer().mark({frames, count}, pass->xid);
+  PGWC_INJECT("flush-marked");
 }
 
 Outcome store_batch_in_transaction(QueueNo queue, const QueueView& view, bool watermark_applied) {
@@ -181,30 +195,19 @@ Outcome store_batch_in_transaction(QueueNo queue, const QueueView& view, bool wa
                                           std::size_t{1024} * maintenance_work_mem);
   const Batch batch = store_in_transaction(relation, queue, attachment, limits);
   table_close(relation, NoLock);
-  committing = {queue, batch.through, GetTopTransactionIdIfAny()};
+  if (frames.empty())
+    buffer().finish(queue, {}, batch.through, kNoXid, 0);
+  else
+    enter(&worker_pass, queue, view.id, batch, frames.data(), frames.size());
   CommitTransactionCommand();
-  frames.clear();
+  PGWC_INJECT("flush-finished");
   return batch.rows > 0 ? Outcome::kStored : Outcome::kNothing;
 }
 
-// --- draining in a session's own transaction
-// ------------------------------------------------------------------------
 
-struct Drain {
-  Drain* next;
-  QueueNo queue;
-  SubTransactionId owner;
-  TransactionId xid;
-  std::uint64_t queue_id;
-  std::uint64_t through;
-  std::uint64_t rejected;
-  std::size_t count;
-  FrameRef* frames;
-};
-Drain* drains = nullptr;  // in TopTransactionContext
 DatabaseSlot* altered_in = nullptr;  // set if this transaction has changed options
 
-void undo(const Drain* drain) noexcept { buffer().cancel({drain->frames, drain->count}); }
+void undo(const Pass* pass) noexcept { buffer().cancel({pass->frames, pass->count}); }
 
 void announce_options(XactEvent event) noexcept {
   if (event == XACT_EVENT_COMMIT) {
@@ -217,19 +220,18 @@ void announce_options(XactEvent event) noexcept {
 
 void xact_callback(XactEvent event, void*) {
   if (altered_in != nullptr) announce_options(event);
-  if (committing.queue != kNoQueueNo && event == XACT_EVENT_COMMIT) finish_batch();
-  if (event == XACT_EVENT_ABORT) committing = {};
-  if (drains == nullptr) return;
+  if (passes == nullptr) return;
   if (event == XACT_EVENT_COMMIT) {
-    for (const Drain* drain = drains; drain != nullptr; drain = drain->next) {
-      buffer().finish(drain->queue, {drain->frames, drain->count}, drain->through, drain->xid,
+    PGWC_INJECT("flush-committed");
+    for (const Pass* pass = passes; pass != nullptr; pass = pass->next) {
+      buffer().finish(pass->queue, {pass->frames, pass->count}, pass->through, pass->xid,
                       static_cast<std::uint64_t>(XactLastCommitEnd));
-      note_success(drain->queue, drain->queue_id, drain->rejected);
+      note_success(pass->queue, pass->queue_id, pass->rejected);
     }
-    drains = nullptr;
+    passes = nullptr;
   } else if (event == XACT_EVENT_ABORT) {
-    for (const Drain* drain = drains; drain != nullptr; drain = drain->next) undo(drain);
-    drains = nullptr;
+    for (const Pass* pass = passes; pass != nullptr; pass = pass->next) undo(pass);
+    passes = nullptr;
   } else if (event == XACT_EVENT_PRE_PREPARE) {
     ereport(
         ERROR, errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -239,12 +241,12 @@ void xact_callback(XactEvent event, void*) {
 }
 
 void subxact_callback(SubXactEvent event, SubTransactionId mine, SubTransactionId parent, void*) {
-  if (drains == nullptr) return;
+  if (passes == nullptr) return;
   if (event == SUBXACT_EVENT_COMMIT_SUB) {
-    for (Drain* drain = drains; drain != nullptr; drain = drain->next)
-      if (drain->owner == mine) drain->owner = parent;
+    for (Pass* pass = passes; pass != nullptr; pass = pass->next)
+      if (pass->owner == mine) pass->owner = parent;
   } else if (event == SUBXACT_EVENT_ABORT_SUB) {
-    Drain** link = &drains;
+    Pass** link = &passes;
     while (*link != nullptr) {
       if ((*link)->owner == mine) {
         undo(*link);
@@ -276,14 +278,12 @@ Outcome store_batch(QueueNo queue) {
     FlushErrorState();
     AbortCurrentTransaction();
     MemoryContextSwitchTo(context);
-    buffer().cancel(batch_frames());
     batch_frames().clear();
     note_failure(queue, view.id, error);
     FreeErrorData(error);
     RESUME_INTERRUPTS();
   }
   PG_END_TRY();
-  if (outcome == Outcome::kStored) note_success(queue, view.id, rejected_in_batch);
   return outcome;
 }
 
@@ -305,21 +305,11 @@ std::uint64_t drain_here(Relation relation, std::int32_t attachment, QueueNo que
   constraint_mode::restore(relation);
   std::vector<FrameRef>& frames = batch_frames();
   if (frames.empty()) return 0;
-  MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);
-  auto* drain = static_cast<Drain*>(palloc(sizeof(Drain)));
-  drain->frames = static_cast<FrameRef*>(
+  auto* pass = static_cast<Pass*>(MemoryContextAlloc(TopTransactionContext, sizeof(Pass)));
+  auto* own = static_cast<FrameRef*>(
       MemoryContextAllocHuge(TopTransactionContext, sizeof(FrameRef) * frames.size()));
-  MemoryContextSwitchTo(old);
-  std::copy(frames.begin(), frames.end(), drain->frames);
-  drain->count = frames.size();
-  drain->queue = queue;
-  drain->queue_id = queue_id;
-  drain->rejected = rejected_in_batch;
-  drain->owner = GetCurrentSubTransactionId();
-  drain->xid = GetCurrentTransactionId();
-  drain->through = batch.through;
-  drain->next = drains;
-  drains = drain;
+  std::copy(frames.begin(), frames.end(), own);
+  enter(pass, queue, queue_id, batch, own, frames.size());
   frames.clear();
   CommandCounterIncrement();
   return batch.rows;
@@ -366,8 +356,8 @@ void resume(std::int32_t attachment) {
 }
 
 bool drained_here(QueueNo queue) {
-  for (const Drain* drain = drains; drain != nullptr; drain = drain->next)
-    if (drain->queue == queue) return true;
+  for (const Pass* pass = passes; pass != nullptr; pass = pass->next)
+    if (pass->queue == queue) return true;
   return false;
 }
 
