@@ -355,6 +355,14 @@ void resume(std::int32_t attachment) {
   altered_in = database_slot(MyDatabaseId);
 }
 
+bool is_paused(QueueNo queue, std::uint64_t queue_id) {
+  LWLockAcquire(server_lock(), LW_SHARED);
+  const QueueStatus& status = server->queues[queue];
+  const bool paused = status.queue_id == queue_id && status.state == QueueState::kPaused;
+  LWLockRelease(server_lock());
+  return paused;
+}
+
 bool drained_here(QueueNo queue) {
   for (const Pass* pass = passes; pass != nullptr; pass = pass->next)
     if (pass->queue == queue) return true;

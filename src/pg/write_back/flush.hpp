@@ -29,6 +29,9 @@ std::uint64_t drain_here(Relation relation, std::int32_t attachment, QueueNo que
 // snapshots.
 bool release_retired(QueueNo queue);
 
+// Whether the queue's table waits for somebody to mend it.
+bool is_paused(QueueNo queue, std::uint64_t queue_id);
+
 // Whether this transaction has drained the queue: its rows are stored as far as we are concerned, and pending for all
 // others until we commit.
 bool drained_here(QueueNo queue);
