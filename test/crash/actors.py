@@ -1,11 +1,12 @@
 """What goes on beside the writers: DDL on their tables, and snapshots that are held."""
+import datetime
 import random
 import threading
 import time
 
 import tables
 from pq import Lost, Refused
-from writers import FAULTS
+from writers import is_fault
 
 
 class Actor(threading.Thread):
@@ -28,7 +29,7 @@ class Actor(threading.Thread):
                     self.turn()
                 except Refused as refused:
                     self.observer.count(f"{self.name} {refused.state}", str(refused))
-                    if refused.state.startswith(FAULTS):
+                    if is_fault(refused):
                         self.observer.complain(f"{self.name}: {refused}")
                     self.give_up_transaction()
                 except Lost:
@@ -60,7 +61,7 @@ class Schemer(Actor):
     def __init__(self, cluster, observer, seed):
         super().__init__("ddl", cluster, observer, seed)
         self.truncations = []  # (began, ended, certain) of table "emptied"
-        self.statements = 0
+        self.history = []  # what was done, and when
         self.choices = [
             (4, self.columns), (3, self.index), (2, self.rewrite), (2, self.vacuum), (3, self.rename), (3, self.move),
             (4, self.truncate), (3, self.attachment), (3, self.options), (2, self.partition), (2, self.constraint),
@@ -77,12 +78,18 @@ class Schemer(Actor):
     def turn(self):
         change = self.random.choices([c for _, c in self.choices], [w for w, _ in self.choices])[0]
         self.table = self.random.choice(tables.TABLES)
-        change()
+        self.history.append(f"{datetime.datetime.now()} {change.__name__}, table {self.table}")
+        try:
+            change()
+            self.history.append(f"{datetime.datetime.now()} done")
+        except (Lost, Refused) as problem:
+            self.history.append(f"{datetime.datetime.now()} {problem}")
+            raise
 
     def do(self, *statements, block=True):
         """Runs DDL, sometimes in a transaction that is rolled back, wholly or to a savepoint."""
         fate = self.random.choice(("plain", "plain", "block", "rollback", "savepoint")) if block else "plain"
-        self.statements += 1
+        self.history.append(f"  {fate}: {'; '.join(statements)}")
         if fate == "plain":
             for statement in statements:
                 self.session.run(statement)

@@ -11,6 +11,10 @@ from pq import Lost, Refused
 FAULTS = ("XX", "0A", "58")
 
 
+def is_fault(refused):
+    return refused.state.startswith(FAULTS) and "injected error" not in str(refused)
+
+
 class Writer(threading.Thread):
     """One session after the other, one transaction after the other, until it is told to stop."""
 
@@ -87,7 +91,7 @@ class Writer(threading.Thread):
 
     def note_refusal(self, transaction, refused):
         self.observer.count(f"writer {refused.state}", f"{transaction.kind}: {refused}")
-        if refused.state.startswith(FAULTS):
+        if is_fault(refused):
             self.observer.complain(f"{self.name}, {transaction.kind} {transaction.number}: {refused}")
         try:
             self.session.run("ROLLBACK")
@@ -337,7 +341,7 @@ class Writer(threading.Thread):
             return
         for earlier in mine:
             for table, rows in earlier.rows.items():
-                if table in tables.TABLES and table != tables.EMPTIED:
+                if table in tables.TABLES and table not in (tables.EMPTIED, tables.PARTITIONED):  # partitions come and go
                     good = sum(not bad for bad in rows.values())
                     found = int(self.session.run(f"SELECT count(*) FROM {table} WHERE writer = {self.number} AND tx = "
                                                  f"{earlier.number}")[0][0])
