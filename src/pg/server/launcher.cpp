@@ -21,6 +21,8 @@ namespace pgwc::workers {
 namespace {
 
 constexpr std::int64_t kRetryUs = 1'000'000;
+// A worker that was not told to stop by then goes on: it is not the server that stops, somebody has terminated us.
+constexpr std::int64_t kToldToStopUs = 1'000'000;
 
 // Handles of the workers that were asked for and do not run yet; process-local.
 BackgroundWorkerHandle* pending_start[kMaxDatabases];
@@ -121,22 +123,34 @@ TimestampTz sync_if_due(TimestampTz now) {
   return server->last_sync.load() + std::int64_t{1000} * settings::sync_interval_ms;
 }
 
-bool any_worker() {
-  for (DatabaseSlot& slot : server->databases)
-    if (slot.running.load() != 0) return true;
-  return false;
+struct Workers {
+  bool any;
+  bool all_stop;
+};
+
+Workers look_at_workers() {
+  Workers workers{false, true};
+  for (DatabaseSlot& slot : server->databases) {
+    if (slot.running.load() == 0) continue;
+    workers.any = true;
+    if (slot.stopping.load() == 0) workers.all_stop = false;
+  }
+  return workers;
 }
 
 // Workers go on flushing while the server stops; the file is in order once they are through.
 void stop_in_order() {
-  const TimestampTz deadline =
-      GetCurrentTimestamp() + USECS_PER_SEC * settings::shutdown_timeout_s + USECS_PER_SEC;
-  while (any_worker() && GetCurrentTimestamp() < deadline && PostmasterIsAlive()) {
+  const TimestampTz now = GetCurrentTimestamp();
+  const TimestampTz deadline = now + USECS_PER_SEC * settings::shutdown_timeout_s + USECS_PER_SEC;
+  Workers workers = look_at_workers();
+  while (workers.any && GetCurrentTimestamp() < (workers.all_stop ? deadline : now + kToldToStopUs) &&
+         PostmasterIsAlive()) {
     ResetLatch(MyLatch);
     (void)WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 100,
                     PG_WAIT_EXTENSION);
+    workers = look_at_workers();
   }
-  if (!any_worker()) buffer_file().set_clean(true);
+  if (!workers.any) buffer_file().set_clean(true);
   sync_file(buffer().last_seq());
 }
 
@@ -166,6 +180,11 @@ void pgwc_launcher_main(Datum) {
   if (!buffer_ready()) return;
   ensure_settled();
   before_shmem_exit(leave, 0);
+  // What a launcher that was terminated has left behind.
+  buffer_file().set_clean(false);
+  LWLockAcquire(server_lock(), LW_EXCLUSIVE);
+  for (DatabaseSlot& slot : server->databases) slot.starting = 0;
+  LWLockRelease(server_lock());
   server->launcher_proc.store(compat::my_proc_number());
   want_workers_for_pending_rows();
 
@@ -184,5 +203,6 @@ void pgwc_launcher_main(Datum) {
     (void)WaitLatch(MyLatch, events, timeout, PG_WAIT_EXTENSION);
   }
   stop_in_order();
-  proc_exit(0);
+  // With 0 the postmaster would never start us again, should it be going on.
+  proc_exit(1);
 }

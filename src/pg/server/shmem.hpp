@@ -36,6 +36,7 @@ struct DatabaseSlot {
   std::atomic<std::uint32_t> sleeping;  // ... and would like to be woken
   std::atomic<std::uint32_t> wanted;    // somebody has work for a worker
   std::atomic<std::uint32_t> altered;   // options of a table have changed
+  std::atomic<std::uint32_t> stopping;  // the worker was told to stop
 };
 
 enum class QueueState : std::uint32_t { kActive, kRetrying, kPaused };

@@ -57,6 +57,11 @@ void leave(int code, Datum) {
   ConditionVariableBroadcast(&server->progress);
 }
 
+void note_shutdown(int signal) {
+  if (my_slot != nullptr) my_slot->stopping.store(1);
+  SignalHandlerForShutdownRequest(signal);
+}
+
 // Says that this worker serves the database; false if another does.
 bool enter(Oid database) {
   my_slot = database_slot(database);
@@ -67,6 +72,7 @@ bool enter(Oid database) {
     my_slot->worker_proc = compat::my_proc_number();
     my_slot->worker_pid = MyProcPid;
     my_slot->wanted.store(0);
+    my_slot->stopping.store(ShutdownRequestPending ? 1 : 0);
     my_slot->running.store(1);
   }
   LWLockRelease(server_lock());
@@ -159,7 +165,7 @@ using namespace pgwc::workers;
 
 void pgwc_worker_main(Datum argument) {
   // SIGTERM is a request: what was acknowledged is still to be stored.
-  pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
+  pqsignal(SIGTERM, note_shutdown);
   pqsignal(SIGHUP, SignalHandlerForConfigReload);
   BackgroundWorkerUnblockSignals();
   const Oid database = DatumGetObjectId(argument);
