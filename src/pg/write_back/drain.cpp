@@ -71,6 +71,7 @@ std::uint64_t drain_table(Oid relid) {
 }
 
 void drop_queue_at_commit(std::int32_t attachment) {
+  ForceSyncCommit();  // were the commit lost in a crash, the rows would be wanted again
   auto* entry = static_cast<Dropped*>(MemoryContextAlloc(TopTransactionContext, sizeof(Dropped)));
   *entry = {dropped, GetCurrentSubTransactionId(),
             make_queue_id(MyDatabaseId, static_cast<std::uint32_t>(attachment))};

@@ -305,6 +305,8 @@ std::uint64_t drain_here(Relation relation, std::int32_t attachment, QueueNo que
   constraint_mode::restore(relation);
   std::vector<FrameRef>& frames = batch_frames();
   if (frames.empty()) return 0;
+  // The commit takes acknowledged rows out of the buffer: it must not be lost, whatever the session has set.
+  ForceSyncCommit();
   auto* pass = static_cast<Pass*>(MemoryContextAlloc(TopTransactionContext, sizeof(Pass)));
   auto* own = static_cast<FrameRef*>(
       MemoryContextAllocHuge(TopTransactionContext, sizeof(FrameRef) * frames.size()));
