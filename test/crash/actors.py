@@ -244,3 +244,32 @@ class Reader(Actor):
             twice = [row for row in rows if row[2] != row[3]]
             if twice:
                 self.observer.complain(f"{self.name}: rows of {table} twice in a snapshot", {"rows": twice})
+
+
+class Visitor(Actor):
+    """A database that comes, gets rows, and goes."""
+
+    def __init__(self, cluster, observer, seed):
+        super().__init__("visitor", cluster, observer, seed)
+
+    def pause(self):
+        return 0.3 + self.random.random() * 2
+
+    def turn(self):
+        self.session.run("SET statement_timeout = '30s'")
+        self.session.run("DROP DATABASE IF EXISTS visited")
+        self.session.run("CREATE DATABASE visited")
+        guest = self.cluster.connect("guest", database="visited")
+        try:
+            interval = self.random.choice(("1 ms", "1 h"))
+            guest.run("CREATE EXTENSION pg_writecache; CREATE TABLE t (i int); "
+                      f"SELECT writecache.attach('t', 'write_back', flush_interval => '{interval}')")
+            for _ in range(self.random.randint(1, 3)):
+                guest.run("INSERT INTO t SELECT generate_series(1, 300)")
+            guest.run("SELECT writecache.flush()")
+        finally:
+            guest.close()
+        began = time.monotonic()
+        self.session.run("DROP DATABASE visited WITH (FORCE)")
+        if time.monotonic() - began > 20:
+            self.observer.complain("DROP DATABASE took more than 20 seconds")

@@ -39,7 +39,7 @@ class Cluster:
         self.log = self.folder / "server.log"
         prefix = os.environ.get("PGWC_PREFIX")
         self.bin = Path(prefix) / "bin" if prefix else Path(shutil.which("postgres")).parent
-        self.conninfo = f"host={self.folder} port=5432 user=postgres dbname=postgres connect_timeout=30"
+        self.conninfo = f"host={self.folder} port=5432 user=postgres connect_timeout=30"
 
     # --- files
 
@@ -56,6 +56,8 @@ class Cluster:
 
     def configure(self, name, settings):
         """Writes one of the two files that postgresql.conf includes."""
+        if name == "round":
+            self.settings = settings
         new = self.data / f"{name}.new"
         new.write_text("".join(f"{key} = '{value}'\n" for key, value in settings.items()))
         new.rename(self.data / f"{name}.conf")
@@ -142,8 +144,8 @@ class Cluster:
 
     # --- talk
 
-    def connect(self, name, settings=""):
-        return Connection(f"{self.conninfo} application_name={name} options='{settings}'")
+    def connect(self, name, settings="", database="postgres"):
+        return Connection(f"{self.conninfo} dbname={database} application_name={name} options='{settings}'")
 
     def wait_ready(self):
         """Waits until the server answers (it restarts by itself after the death of a child)."""

@@ -14,6 +14,7 @@ WITH_BAD_ROWS = (UNIQUE, FOREIGN)
 PARTITIONS = {"part_a": "MINVALUE) TO (3", "part_b": "3) TO (5", "part_c": "5) TO (MAXVALUE"}
 TAKEN, NO_PARENT = "taken", -1
 
+DATABASES = ("postgres", "other")  # in the other one there are only writers
 SETUP = f"""
 CREATE EXTENSION pg_writecache;
 CREATE SCHEMA elsewhere;
@@ -38,7 +39,6 @@ CREATE TABLE emptied ({DEFINITION});
 CREATE TABLE bystander (writer int, tx bigint);
 CREATE TABLE deferred (id int UNIQUE DEFERRABLE INITIALLY DEFERRED);
 INSERT INTO deferred VALUES (1);
-CREATE ROLE somebody;
 GRANT ALL ON SCHEMA public, elsewhere TO somebody;
 """
 
