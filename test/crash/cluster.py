@@ -24,6 +24,7 @@ deadlock_timeout = 100ms
 include_if_exists = 'round.conf'
 include_if_exists = 'inject.conf'
 """
+ENOUGH_TABLES = 64
 PATIENCE = 90  # seconds after which something hangs
 
 
@@ -61,6 +62,10 @@ class Cluster:
         new = self.data / f"{name}.new"
         new.write_text("".join(f"{key} = '{value}'\n" for key, value in settings.items()))
         new.rename(self.data / f"{name}.conf")
+
+    def has_place_for_all(self):
+        """A table that finds no place in the buffer is written directly, and those rows overtake buffered ones."""
+        return self.settings["writecache.max_tables"] == ENOUGH_TABLES
 
     # --- life and death
 

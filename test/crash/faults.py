@@ -2,7 +2,7 @@
 import signal
 import time
 
-from cluster import send
+from cluster import ENOUGH_TABLES, send
 
 BACKEND_POINTS = ("reserved", "frame-filled", "prepared", "committed", "published", "aborted")
 WORKER_POINTS = ("flush-rows-stored", "flush-marked", "flush-committed", "flush-finished", "before-free", "after-free",
@@ -168,7 +168,7 @@ def random_settings(rng, starting=False):
     """Settings that make different paths run. Those of the buffer's shape only change with a start."""
     of_the_start = {
         "writecache.buffer_size": rng.choice(("1MB", "1MB", "2MB", "8MB", "32MB")),
-        "writecache.max_tables": rng.choice((64, 64, 64, 12)),  # 12 are too few for all
+        "writecache.max_tables": rng.choice((ENOUGH_TABLES, ENOUGH_TABLES, ENOUGH_TABLES, 12)),
         "wal_level": rng.choice(("replica", "replica", "logical")),
     }
     return of_the_start | {
