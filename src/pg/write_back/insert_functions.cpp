@@ -136,7 +136,7 @@ std::int64_t insert_rows(Oid relid, Oid argument_type, bool is_array, Datum argu
       entry->plan = nullptr;
       SPI_freeplan(old);
     }
-    Relation relation = table_open(relid, AccessShareLock);
+    Relation relation = catalog::open_named(relid, AccessShareLock);
     char* sql = row_insert_statement(relation, is_array);
     table_close(relation, NoLock);
     SPIPlanPtr plan = prepare(sql, argument_type);
