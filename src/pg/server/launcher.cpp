@@ -111,16 +111,23 @@ void sync_file(std::uint64_t seq) {
   server->last_sync.store(GetCurrentTimestamp());
 }
 
+bool any_pending() {
+  for (QueueNo q = 0; q < buffer().queue_count(); ++q)
+    if (const QueueView view = buffer().view(q); view.id != 0 && view.pending_rows > 0) return true;
+  return false;
+}
+
 // Forces new records to disk when it is time. Returns when to look again.
 TimestampTz sync_if_due(TimestampTz now) {
   if (settings::sync_interval_ms == 0) return PG_INT64_MAX;
   const std::uint64_t seq = buffer().last_seq();
-  if (seq == server->synced_seq.load()) return PG_INT64_MAX;  // workers wake us when rows come
-  const TimestampTz due =
-      server->last_sync.load() + std::int64_t{1000} * settings::sync_interval_ms;
+  const std::int64_t interval = std::int64_t{1000} * settings::sync_interval_ms;
+  // The first rows of a table wake its worker, and that wakes us; those that join pending ones wake nobody.
+  if (seq == server->synced_seq.load()) return any_pending() ? now + interval : PG_INT64_MAX;
+  const TimestampTz due = server->last_sync.load() + interval;
   if (due > now) return due;
   sync_file(seq);
-  return server->last_sync.load() + std::int64_t{1000} * settings::sync_interval_ms;
+  return GetCurrentTimestamp() + interval;
 }
 
 struct Workers {
