@@ -76,6 +76,25 @@ inline TupleConversionMap* root_to_child_map(ResultRelInfo* leaf, EState* estate
 #endif
 }
 
+// Whether the query names the relation itself; else it comes by inheritance.
+inline bool is_named(const RangeTblEntry* entry) {
+#if PG_VERSION_NUM >= 160000
+  return entry->perminfoindex != 0;
+#else
+  return entry->requiredPerms != 0;
+#endif
+}
+
+// The columns that the statement sets in a relation that it names.
+inline const Bitmapset* updated_columns(const PlannedStmt* statement, RangeTblEntry* entry) {
+#if PG_VERSION_NUM >= 160000
+  return getRTEPermissionInfo(statement->permInfos, entry)->updatedCols;
+#else
+  (void)statement;
+  return entry->updatedCols;
+#endif
+}
+
 inline bool walk_expression(Node* node, bool (*walker)(Node*, void*), void* context) {
 #if PG_VERSION_NUM >= 160000
   return expression_tree_walker(node, walker, context);

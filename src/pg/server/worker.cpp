@@ -87,7 +87,7 @@ void set_session() {
       {"default_transaction_isolation", "read committed"},
       {"default_transaction_read_only", "off"},
       {"statement_timeout", "0"},
-      {"lock_timeout", "0"},
+      {"lock_timeout", "1s"},  // who waits for the flush may be whom it waits for
       {"idle_in_transaction_session_timeout", "0"},
       {"session_replication_role", "origin"},
       {"row_security", "on"},
@@ -270,6 +270,8 @@ void keep_away(Oid database) {
     CHECK_FOR_INTERRUPTS();
   }
 }
+
+bool is_worker() { return my_slot != nullptr; }
 
 void init() { RegisterXactCallback(xact_callback, nullptr); }
 

@@ -21,6 +21,9 @@ void register_launcher();
 // of the transaction. For commands that want a database to themselves. Waits; interruptible.
 void keep_away(Oid database);
 
+// Whether this process is a flush worker: it cannot wait for what only it can do.
+bool is_worker();
+
 // Callback that ends keep_away; from _PG_init.
 void init();
 

@@ -14,6 +14,7 @@
 #include "pg/tables/attachment.hpp"
 #include "pg/tables/catalog.hpp"
 #include "pg/write_back/constraint_mode.hpp"
+#include "pg/write_back/referenced.hpp"
 #include "pg/write_back/reject.hpp"
 #include "pg/write_back/store.hpp"
 
@@ -166,7 +167,9 @@ void enter(Pass* pass, QueueNo queue, std::uint64_t queue_id, const Batch& batch
   PGWC_INJECT("flush-marked");
 }
 
-Outcome store_batch_in_transaction(QueueNo queue, const QueueView& view, bool watermark_applied) {
+// Stores nothing if it finds queues that have to be stored first.
+Outcome store_batch_in_transaction(QueueNo queue, const QueueView& view, bool watermark_applied,
+                                   referenced::Queues* first) {
   const auto attachment = static_cast<std::int32_t>(view.id & 0xFFFFFFFF);
   std::vector<FrameRef>& frames = batch_frames();
   frames.clear();
@@ -175,6 +178,9 @@ Outcome store_batch_in_transaction(QueueNo queue, const QueueView& view, bool wa
   // A lock that is not free at once stalls only this table.
   if (OidIsValid(relid) && !ConditionalLockRelationOid(relid, RowExclusiveLock)) {
     AbortCurrentTransaction();
+    LWLockAcquire(server_lock(), LW_EXCLUSIVE);
+    ++server->queues[queue].lock_misses;
+    LWLockRelease(server_lock());
     return Outcome::kBusy;
   }
   Relation relation = OidIsValid(relid) ? try_relation_open(relid, NoLock) : nullptr;
@@ -183,6 +189,11 @@ Outcome store_batch_in_transaction(QueueNo queue, const QueueView& view, bool wa
     buffer().drop_queue(queue, view.id);
     ConditionVariableBroadcast(&server->progress);
     return Outcome::kGone;
+  }
+  if (first != nullptr) referenced::find_pending(relation, first);
+  if (first != nullptr && first->count > 0) {
+    AbortCurrentTransaction();
+    return Outcome::kBusy;
   }
   if (!watermark_applied) apply_watermark(queue, attachment, view.id);
   FlushPolicy policy{};
@@ -260,7 +271,9 @@ void subxact_callback(SubXactEvent event, SubTransactionId mine, SubTransactionI
 
 }  // namespace
 
-Outcome store_batch(QueueNo queue) {
+namespace {
+
+Outcome attempt(QueueNo queue, referenced::Queues* first) {
   const QueueView view = buffer().view(queue);
   if (view.id == 0) return Outcome::kNothing;
   bool watermark_applied;
@@ -268,7 +281,7 @@ Outcome store_batch(QueueNo queue) {
   volatile Outcome outcome = Outcome::kFailed;
   MemoryContext context = CurrentMemoryContext;
   PG_TRY();
-  { outcome = store_batch_in_transaction(queue, view, watermark_applied); }
+  { outcome = store_batch_in_transaction(queue, view, watermark_applied, first); }
   PG_CATCH();
   {
     HOLD_INTERRUPTS();
@@ -285,6 +298,35 @@ Outcome store_batch(QueueNo queue) {
   }
   PG_END_TRY();
   return outcome;
+}
+
+bool is_paused(QueueNo queue) {
+  LWLockAcquire(server_lock(), LW_SHARED);
+  const bool paused = server->queues[queue].state == QueueState::kPaused;
+  LWLockRelease(server_lock());
+  return paused;
+}
+
+}  // namespace
+
+Outcome store_batch(QueueNo queue) {
+  // Tables may refer to each other in a circle.
+  constexpr int kMaxDepth = 8;
+  static int depth = 0;
+  referenced::Queues first;
+  const Outcome outcome = attempt(queue, depth < kMaxDepth ? &first : nullptr);
+  if (first.count == 0) return outcome;
+  ++depth;
+  const std::uint64_t seq = buffer().last_seq();
+  bool stored = true;
+  for (std::size_t i = 0; i < first.count; ++i) {
+    while (store_batch(first.at[i]) == Outcome::kStored && buffer().request(first.at[i], seq)) {
+    }
+    // Rows that refer to a table that is paused are better off in writecache.rejected than stalled with it.
+    if (buffer().request(first.at[i], seq) && !is_paused(first.at[i])) stored = false;
+  }
+  --depth;
+  return stored ? attempt(queue, nullptr) : Outcome::kBusy;
 }
 
 std::uint64_t drain_here(Relation relation, std::int32_t attachment, QueueNo queue) {
@@ -363,6 +405,13 @@ bool is_paused(QueueNo queue, std::uint64_t queue_id) {
   const bool paused = status.queue_id == queue_id && status.state == QueueState::kPaused;
   LWLockRelease(server_lock());
   return paused;
+}
+
+std::uint32_t lock_misses(QueueNo queue) {
+  LWLockAcquire(server_lock(), LW_SHARED);
+  const std::uint32_t misses = server->queues[queue].lock_misses;
+  LWLockRelease(server_lock());
+  return misses;
 }
 
 bool drained_here(QueueNo queue) {

@@ -36,6 +36,9 @@ bool is_paused(QueueNo queue, std::uint64_t queue_id);
 // others until we commit.
 bool drained_here(QueueNo queue);
 
+// How often the worker has found the table locked; for comparison.
+std::uint32_t lock_misses(QueueNo queue);
+
 // Lets a table that failed or is paused be tried again, with its new options, once this transaction has committed.
 void resume(std::int32_t attachment);
 

@@ -1,5 +1,6 @@
 #include "pg/write_back/own_rows.hpp"
 
+#include "pg/write_back/committed_rows.hpp"
 #include "pg/write_back/staging.hpp"
 #include "pg/write_back/store.hpp"
 
@@ -33,7 +34,10 @@ void spill_for(const PlannedStmt* statement) {
 }
 
 void start(QueryDesc* query, int flags) {
-  if ((flags & EXEC_FLAG_EXPLAIN_ONLY) == 0 && staging::any()) spill_for(query->plannedstmt);
+  if ((flags & EXEC_FLAG_EXPLAIN_ONLY) == 0) {
+    if (staging::any()) spill_for(query->plannedstmt);
+    committed_rows::await(query);
+  }
   if (previous_start)
     previous_start(query, flags);
   else
