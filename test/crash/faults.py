@@ -14,6 +14,7 @@ START_POINTS = ("settle-begin",)
 class Faults:
     def __init__(self, cluster, observer, rng, writers):
         self.cluster, self.observer, self.random, self.writers = cluster, observer, rng, writers
+        self.cramped = False  # the server has had a buffer in between that may have been full
         self.choices = [
             (3, self.kill_process), (2, self.kill_postmaster), (2, self.stop_fast), (2, self.stop_immediate),
             (1, self.stop_smart), (2, self.terminate), (2, self.cancel), (4, self.inject_in_writer),
@@ -47,7 +48,9 @@ class Faults:
         return "kill -9 postmaster" + (" and all" if everything else "")
 
     def restart(self):
-        self.cluster.configure("round", random_settings(self.random, starting=True))
+        self.cluster.configure("round", random_settings(self.random))
+        self.cramped |= self.cluster.settings["writecache.buffer_size"] in ("1MB", "2MB")
+        self.cramped |= not self.cluster.has_place_for_all()
         self.cluster.start()
 
     def stop_fast(self):
@@ -164,14 +167,12 @@ class Faults:
         self.cluster.wait_ready()
 
 
-def random_settings(rng, starting=False):
-    """Settings that make different paths run. Those of the buffer's shape only change with a start."""
-    of_the_start = {
+def random_settings(rng):
+    """Settings that make different paths run."""
+    return {
         "writecache.buffer_size": rng.choice(("1MB", "1MB", "2MB", "8MB", "32MB")),
         "writecache.max_tables": rng.choice((ENOUGH_TABLES, ENOUGH_TABLES, ENOUGH_TABLES, 12)),
         "wal_level": rng.choice(("replica", "replica", "logical")),
-    }
-    return of_the_start | {
         "writecache.flush_interval": rng.choice(("1ms", "20ms", "200ms", "5s")),
         "writecache.flush_rows": rng.choice((1, 50, 1000, 100000)),
         "writecache.flush_bytes": rng.choice(("1kB", "64kB", "32MB")),

@@ -31,7 +31,7 @@ class Verdict:
     def __init__(self, ledgers, truncations, in_order):
         self.transactions = {(t.writer, t.number): t for ledger in ledgers for t in ledger.transactions}
         self.truncations = truncations
-        self.in_order = in_order  # every table had a place in the buffer all the time
+        self.in_order = in_order  # there was room in the buffer all the time
         self.faults = []
         self.suspects = set()  # (table, writer, tx)
         self.in_doubt = self.acknowledged = self.rows = 0

@@ -37,6 +37,7 @@ struct DatabaseSlot {
   std::atomic<std::uint32_t> wanted;    // somebody has work for a worker
   std::atomic<std::uint32_t> altered;   // options of a table have changed
   std::atomic<std::uint32_t> stopping;  // the worker was told to stop
+  std::atomic<TimestampTz> locked_out;  // when the worker last found a table locked
 };
 
 enum class QueueState : std::uint32_t { kActive, kRetrying, kPaused };

@@ -181,6 +181,8 @@ Outcome store_batch_in_transaction(QueueNo queue, const QueueView& view, bool wa
     LWLockAcquire(server_lock(), LW_EXCLUSIVE);
     ++server->queues[queue].lock_misses;
     LWLockRelease(server_lock());
+    if (DatabaseSlot* database = database_slot(MyDatabaseId))
+      database->locked_out.store(GetCurrentTimestamp());
     return Outcome::kBusy;
   }
   Relation relation = OidIsValid(relid) ? try_relation_open(relid, NoLock) : nullptr;

@@ -28,10 +28,12 @@ void raise_full(Oid relation) {
 
 void wait_for_space(RoomWait* wait, DatabaseSlot* database, Oid relation) {
   const TimestampTz now = GetCurrentTimestamp();
-  if (wait->deadline == 0)
+  if (wait->since == 0) {
+    wait->since = now;
     wait->deadline = settings::wait_timeout_ms == 0
                          ? PG_INT64_MAX
                          : TimestampTzPlusMilliseconds(now, settings::wait_timeout_ms);
+  }
   if (now >= wait->deadline) {
     char* name = get_rel_name(relation);
     ereport(

@@ -6,7 +6,8 @@
 namespace pgwc {
 
 struct RoomWait {
-  TimestampTz deadline = 0;  // set by the first wait
+  TimestampTz since = 0;  // set by the first wait
+  TimestampTz deadline = 0;
 };
 
 namespace room {

@@ -214,7 +214,7 @@ std::uint32_t layout_at_commit(Oid relid) {
 
 enum class Outcome { kReserved, kToTable, kFull };
 
-Outcome reserve(Stage* stage) {
+Outcome reserve(Stage* stage, const RoomWait& wait) {
   // What could fill half the buffer alone is no use to anybody in there.
   if (stage->bypassing || stage->oversized ||
       stage->used / kMaxPayload >= buffer().block_count() / 2)
@@ -230,8 +230,11 @@ Outcome reserve(Stage* stage) {
     return Outcome::kToTable;
   if (stage->when_full == WhenFull::kError) room::raise_full(stage->relation);
   // Somebody may wait for this transaction, and the flush for them: then waiting here could be for
-  // ever.
-  return TransactionIdIsValid(GetTopTransactionIdIfAny()) ? Outcome::kToTable : Outcome::kFull;
+  // ever. DDL that waits for our lock on a table keeps the worker off it.
+  const bool locked_out =
+      wait.since != 0 && database != nullptr && database->locked_out.load() >= wait.since;
+  return locked_out || TransactionIdIsValid(GetTopTransactionIdIfAny()) ? Outcome::kToTable
+                                                                        : Outcome::kFull;
 }
 
 // Rows of a table that this transaction has dropped go with it.
@@ -247,7 +250,7 @@ void place_rows() {
   for (Stage* stage = used_stages; stage != nullptr;) {
     if (is_dropped(stage)) stage->used = stage->mark_count = 0;
     compact(stage);
-    const Outcome outcome = has_unspilled(stage) ? reserve(stage) : Outcome::kReserved;
+    const Outcome outcome = has_unspilled(stage) ? reserve(stage, wait) : Outcome::kReserved;
     if (outcome == Outcome::kFull) {
       buffer().discard({frames, frame_count});
       frame_count = 0;
