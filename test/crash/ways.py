@@ -14,7 +14,8 @@ class Ways:
             (3, self.block_rolled_back), (4, self.savepoints), (3, self.two_phase), (3, self.with_bystander),
             (1, self.bulk), (1, self.large_row), (2, self.copy_given_up), (2, self.plpgsql), (1, self.serializable),
             (1, self.own_rows), (2, self.implicit_transaction), (2, self.commits_inside), (3, self.pipeline),
-            (1, self.deferred_failure), (1, self.many_savepoints), (2, self.barrier)]
+            (1, self.deferred_failure), (1, self.many_savepoints), (2, self.barrier),
+            (3, self.amend)]
 
     def table(self):
         return self.random.choice(tables.TABLES)
@@ -265,6 +266,21 @@ class Ways:
                     if found != good:
                         self.observer.complain(f"{self.name}: {found} instead of {good} rows of {earlier.number} in {table} "
                                                "after a flush")
+
+    def amend(self, tx):
+        """UPDATE and SELECT FOR UPDATE find every row that was acknowledged before, pending or not."""
+        tx.end(book.ABORTED)
+        mine = [(t, table) for t in self.ledger.transactions[-40:] if t.state == book.ACKED for table in t.rows
+                if table in tables.TABLES and table not in (tables.EMPTIED, tables.PARTITIONED, *tables.WITH_BAD_ROWS)]
+        if not mine or not self.cluster.has_place_for_all():
+            return
+        earlier, table = self.random.choice(mine)
+        where = f"WHERE writer = {self.number} AND tx = {earlier.number}"
+        found = self.session.run(self.random.choice((f"UPDATE {table} SET parent = parent {where} RETURNING n",
+                                                     f"SELECT n FROM {table} {where} FOR UPDATE")))
+        if len(found) != len(earlier.rows[table]):
+            self.observer.complain(f"{self.name}: {len(found)} instead of {len(earlier.rows[table])} rows of {earlier.number} "
+                                   f"in {table} can be changed")
 
     def with_bystander(self, tx):
         """A transaction that also writes WAL of its own: its commit record decides."""
