@@ -39,7 +39,7 @@ COMMENT ON COLUMN writecache.attached.flush_interval IS 'flush when the oldest r
 COMMENT ON COLUMN writecache.attached.flush_rows IS 'flush when this many rows are pending; null: the setting writecache.flush_rows';
 COMMENT ON COLUMN writecache.attached.flush_bytes IS 'flush when this many bytes are pending; null: the setting writecache.flush_bytes';
 COMMENT ON COLUMN writecache.attached.when_full IS 'what a commit does when the buffer is full: wait, write_through or error';
-COMMENT ON COLUMN writecache.attached.read_pending IS 'whether queries see buffered rows';
+COMMENT ON COLUMN writecache.attached.read_pending IS 'whether queries see buffered rows; no effect in this version';
 COMMENT ON COLUMN writecache.attached.on_conflict IS 'what happens to a row whose key is in the table already: it goes to writecache.rejected, or is ignored as by ON CONFLICT DO NOTHING';
 COMMENT ON COLUMN writecache.attached.allow_triggers IS 'row triggers run at flush, as the owner of the table';
 
@@ -168,6 +168,17 @@ CREATE VIEW writecache.rejected WITH (security_barrier) AS
       OR pg_catalog.has_table_privilege(c.oid, 'SELECT') AND NOT pg_catalog.row_security_active(c.oid);
 COMMENT ON VIEW writecache.rejected IS
   'rows that their table refused when they were flushed, with the error; for the owner and for those who may read all of the table';
+COMMENT ON COLUMN writecache.rejected.id IS 'names the row in retry_rejected and discard_rejected';
+COMMENT ON COLUMN writecache.rejected.relation IS 'the table that the row was for';
+COMMENT ON COLUMN writecache.rejected.row IS 'the row; null if a type has no JSON form or the table has other columns now';
+COMMENT ON COLUMN writecache.rejected.sqlstate IS 'error code of the last attempt';
+COMMENT ON COLUMN writecache.rejected.message IS 'error message of the last attempt';
+COMMENT ON COLUMN writecache.rejected.detail IS 'error detail of the last attempt';
+COMMENT ON COLUMN writecache.rejected.constraint_name IS 'the constraint that the row violates, if it is one';
+COMMENT ON COLUMN writecache.rejected.attempts IS 'how often the row was tried';
+COMMENT ON COLUMN writecache.rejected.first_attempt IS 'when the row was refused first';
+COMMENT ON COLUMN writecache.rejected.last_attempt IS 'when the row was refused last';
+COMMENT ON COLUMN writecache.rejected.staged_by IS 'the role that inserted it';
 
 CREATE FUNCTION writecache.retry_rejected(relation regclass, id bigint DEFAULT NULL)
 RETURNS bigint LANGUAGE c AS 'MODULE_PATHNAME', 'pgwc_retry_rejected';
@@ -202,6 +213,16 @@ CREATE VIEW writecache.tables AS
          a.when_full, a.read_pending, a.on_conflict, a.allow_triggers
     FROM writecache.attached a LEFT JOIN writecache.buffer_queues() q USING (attachment);
 COMMENT ON VIEW writecache.tables IS 'attached tables, their options (null: the setting of that name) and state';
+COMMENT ON COLUMN writecache.tables.relation IS 'the attached table';
+COMMENT ON COLUMN writecache.tables.mode IS 'the caching pattern';
+COMMENT ON COLUMN writecache.tables.state IS 'active; retrying: its last flush failed and is tried again; paused: it waits to be mended and for writecache.alter';
+COMMENT ON COLUMN writecache.tables.flush_interval IS 'flush when the oldest row is this old; null: the setting';
+COMMENT ON COLUMN writecache.tables.flush_rows IS 'flush when this many rows are pending; null: the setting';
+COMMENT ON COLUMN writecache.tables.flush_bytes IS 'flush when this many bytes are pending; null: the setting';
+COMMENT ON COLUMN writecache.tables.when_full IS 'what a commit does when the buffer is full';
+COMMENT ON COLUMN writecache.tables.read_pending IS 'whether queries see buffered rows; no effect in this version';
+COMMENT ON COLUMN writecache.tables.on_conflict IS 'what happens to a row whose key is in the table already';
+COMMENT ON COLUMN writecache.tables.allow_triggers IS 'row triggers run at flush, as the owner of the table';
 
 CREATE VIEW writecache.stat_write_back AS
   SELECT a.relation,
@@ -215,6 +236,18 @@ CREATE VIEW writecache.stat_write_back AS
    WHERE a.mode = 'write_back';
 COMMENT ON VIEW writecache.stat_write_back IS
   'per write-back table: what is pending, what was captured and flushed since the server started, the last flush and error';
+COMMENT ON COLUMN writecache.stat_write_back.relation IS 'the attached table';
+COMMENT ON COLUMN writecache.stat_write_back.rows_pending IS 'rows acknowledged and not flushed';
+COMMENT ON COLUMN writecache.stat_write_back.bytes_pending IS 'their bytes';
+COMMENT ON COLUMN writecache.stat_write_back.oldest_pending IS 'age of the oldest of them, at most; null if there is none';
+COMMENT ON COLUMN writecache.stat_write_back.rows_captured IS 'rows acknowledged into the buffer';
+COMMENT ON COLUMN writecache.stat_write_back.bytes_captured IS 'their bytes';
+COMMENT ON COLUMN writecache.stat_write_back.rows_flushed IS 'rows taken out of the buffer: stored, rejected or ignored';
+COMMENT ON COLUMN writecache.stat_write_back.rows_rejected IS 'those of them that the table refused';
+COMMENT ON COLUMN writecache.stat_write_back.batches IS 'transactions that flushed rows';
+COMMENT ON COLUMN writecache.stat_write_back.last_flush IS 'when the last of them committed';
+COMMENT ON COLUMN writecache.stat_write_back.last_error IS 'SQLSTATE and message of the last flush that failed; a rejected row is no failure';
+COMMENT ON COLUMN writecache.stat_write_back.last_error_at IS 'when that was';
 
 -- ------------------------------------------------------------------------------------------------------------------
 -- Who may do what: the functions check the owner or INSERT rights themselves

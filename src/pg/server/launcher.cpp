@@ -126,7 +126,11 @@ TimestampTz sync_if_due(TimestampTz now) {
   if (seq == server->synced_seq.load()) return any_pending() ? now + interval : PG_INT64_MAX;
   const TimestampTz due = server->last_sync.load() + interval;
   if (due > now) return due;
-  sync_file(seq);
+  // Who had taken the last number may not have published yet: it counts as synced once it has not changed since the sync
+  // before.
+  static std::uint64_t last_tried = 0;
+  sync_file(seq == last_tried ? seq : seq - 1);
+  last_tried = seq;
   return GetCurrentTimestamp() + interval;
 }
 

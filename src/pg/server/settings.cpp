@@ -27,8 +27,8 @@ int wait_timeout_ms = 10000;
 void define() {
   DefineCustomIntVariable("writecache.buffer_size", "Size of the write buffer.",
                           "The buffer is a file of this size, mapped into every process. A file "
-                          "with pending rows keeps the size it has, until the next start.",
-                          &buffer_size_kb, kDefaultBufferSizeKb, kMinBufferSizeKb, INT_MAX,
+                          "with pending rows keeps the size it has, until a start finds it empty.",
+                          &buffer_size_kb, kDefaultBufferSizeKb, kMinBufferSizeKb, kMaxBufferSizeKb,
                           PGC_POSTMASTER, GUC_UNIT_KB, nullptr, nullptr, nullptr);
   DefineCustomIntVariable(
       "writecache.bulk_bypass",

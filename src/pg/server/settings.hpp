@@ -6,6 +6,7 @@
 namespace pgwc::settings {
 
 inline constexpr int kMinBufferSizeKb = 1024;
+inline constexpr int kMaxBufferSizeKb = kMaxBlocks * (kBlockSize / 1024);
 inline constexpr int kDefaultBufferSizeKb = 256 * 1024;
 
 // Fixed at server start.

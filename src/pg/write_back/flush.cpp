@@ -188,6 +188,11 @@ Outcome store_batch_in_transaction(QueueNo queue, const QueueView& view, bool wa
   Relation relation = OidIsValid(relid) ? try_relation_open(relid, NoLock) : nullptr;
   if (relation == nullptr || catalog::relation_of(attachment) != relid) {
     AbortCurrentTransaction();
+    // A command that drops or detaches a table settles its rows itself, unless the library was not loaded then.
+    if (view.pending_rows > 0)
+      ereport(WARNING,
+              errmsg("threw away %llu buffered rows of table %u, which does not exist or is not attached any more",
+                     static_cast<unsigned long long>(view.pending_rows), view.relation));
     buffer().drop_queue(queue, view.id);
     ConditionVariableBroadcast(&server->progress);
     return Outcome::kGone;
