@@ -52,6 +52,15 @@ Mode mode_of(Oid label) {
   return mode;
 }
 
+bool may_have_relatives(Oid relation) {
+  HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
+  if (!HeapTupleIsValid(tuple)) return false;
+  const auto* form = reinterpret_cast<Form_pg_class>(GETSTRUCT(tuple));
+  const bool relatives = form->relispartition || form->relhastriggers;
+  ReleaseSysCache(tuple);
+  return relatives;
+}
+
 // Reads the catalog row of a relation; leaves the entry alone if there is none.
 void look_up(Oid relation, Attachment* entry) {
   using namespace catalog;
@@ -92,7 +101,10 @@ void init() {
   CacheRegisterSyscacheCallback(NAMESPACEOID, forget_catalog, 0);
 }
 
-const Attachment* find(Oid relation) {
+namespace {
+
+// What is known of the relation, attached or not; null if nothing can be.
+Attachment* entry_of(Oid relation) {
   // Catalogs are never attached, and looking one up here could recurse.
   if (relation < FirstNormalObjectId) return nullptr;
   if (cache == nullptr) {
@@ -112,12 +124,25 @@ const Attachment* find(Oid relation) {
       fresh = {};
       fresh.relation = relation;
       fresh.queue = kNoQueueNo;
+      fresh.relatives = may_have_relatives(relation);
       look_up(relation, &fresh);
     } while (before != invalidations);
     entry = static_cast<Attachment*>(hash_search(cache, &relation, HASH_ENTER, nullptr));
     *entry = fresh;
   }
-  return entry->attached ? entry : nullptr;
+  return entry;
+}
+
+}  // namespace
+
+const Attachment* find(Oid relation) {
+  const Attachment* entry = entry_of(relation);
+  return entry != nullptr && entry->attached ? entry : nullptr;
+}
+
+bool has_relatives(Oid relation) {
+  const Attachment* entry = entry_of(relation);
+  return entry != nullptr && entry->relatives;
 }
 
 Attachment* find_write_back(Oid relation) {

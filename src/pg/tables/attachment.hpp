@@ -15,6 +15,7 @@ enum class WhenFull : std::uint8_t { kWait, kWriteThrough, kError };
 struct Attachment {
   Oid relation;  // hash key
   bool attached;
+  bool relatives;
   Mode mode;
   WhenFull when_full;
   bool read_pending;
@@ -43,7 +44,9 @@ void init();
 // The attachment of a relation, or null. The pointer is valid until the next catalog access: copy
 // what must last.
 const Attachment* find(Oid relation);
-// The same, only when mode is write_back and the buffer is usable.
+// Whether the relation, attached or not, is a partition or has triggers, those of foreign keys among them.
+bool has_relatives(Oid relation);
+// The attachment, only when mode is write_back and the buffer is usable.
 Attachment* find_write_back(Oid relation);
 
 // Fills the derived part from the open relation.

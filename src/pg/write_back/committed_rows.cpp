@@ -22,7 +22,8 @@ namespace {
 
 // How long to wait before looking whether the worker gets the table's lock.
 constexpr std::int64_t kLookUs = 100'000;
-// It tries every 50 ms. So often in vain, and somebody who waits for a lock, for us perhaps, is before it in the queue.
+// It tries every 50 ms. So often in vain, and somebody who waits for a lock, for us perhaps, is
+// before it in the queue.
 constexpr std::uint32_t kLockedOut = 2;
 constexpr std::uint32_t kLockedOutForLong = 100;
 
@@ -55,11 +56,11 @@ bool await_table(Oid table) {
 }
 
 // What a partition holds may wait in its parents' queues.
-bool await_ancestors(Oid table) {
-  if (!get_rel_relispartition(table)) return false;
+bool await_ancestors(Relation relation) {
+  if (!relation->rd_rel->relispartition) return false;
   bool waited = false;
   ListCell* cell;
-  foreach (cell, get_partition_ancestors(table))
+  foreach (cell, get_partition_ancestors(RelationGetRelid(relation)))
     if (await_table(lfirst_oid(cell))) waited = true;
   return waited;
 }
@@ -71,20 +72,20 @@ bool may_change_keys(const PlannedStmt* statement, RangeTblEntry* entry, Relatio
   return true;
 }
 
-// Rows that refer to those which the statement deletes or gives another key. They must be in their table before: the
-// worker would wait for this transaction to store them.
-bool await_referencing(const PlannedStmt* statement, RangeTblEntry* entry) {
-  Relation relation = table_open(entry->relid, NoLock);
+// Rows that refer to those which the statement deletes or gives another key. They must be in their
+// table before: the worker would wait for this transaction to store them.
+bool await_referencing(const PlannedStmt* statement, RangeTblEntry* entry, Relation relation) {
   const TriggerDesc* triggers = relation->trigdesc;
+  if (triggers == nullptr || statement->commandType == CMD_INSERT ||
+      entry->rellockmode < RowExclusiveLock || !may_change_keys(statement, entry, relation))
+    return false;
   bool waited = false;
-  if (triggers != nullptr && may_change_keys(statement, entry, relation))
-    for (int i = 0; i < triggers->numtriggers; ++i) {
-      const Trigger& trigger = triggers->triggers[i];
-      if (RI_FKey_trigger_type(trigger.tgfoid) == RI_TRIGGER_PK &&
-          trigger.tgconstrrelid != entry->relid && await_table(trigger.tgconstrrelid))
-        waited = true;
-    }
-  table_close(relation, NoLock);
+  for (int i = 0; i < triggers->numtriggers; ++i) {
+    const Trigger& trigger = triggers->triggers[i];
+    if (RI_FKey_trigger_type(trigger.tgfoid) == RI_TRIGGER_PK &&
+        trigger.tgconstrrelid != entry->relid && await_table(trigger.tgconstrrelid))
+      waited = true;
+  }
   return waited;
 }
 
@@ -110,11 +111,11 @@ void await(QueryDesc* query) {
     auto* entry = lfirst_node(RangeTblEntry, cell);
     if (entry->rtekind != RTE_RELATION || entry->rellockmode <= AccessShareLock) continue;
     if (await_table(entry->relid)) waited = true;
-    if (!compat::is_named(entry)) continue;
-    if (await_ancestors(entry->relid)) waited = true;
-    if (entry->rellockmode == RowExclusiveLock && statement->commandType != CMD_INSERT &&
-        await_referencing(statement, entry))
-      waited = true;
+    if (!compat::is_named(entry) || !attachments::has_relatives(entry->relid)) continue;
+    Relation relation = table_open(entry->relid, NoLock);
+    if (await_ancestors(relation)) waited = true;
+    if (await_referencing(statement, entry, relation)) waited = true;
+    table_close(relation, NoLock);
   }
   if (!waited || query->snapshot == InvalidSnapshot) return;
   UnregisterSnapshot(query->snapshot);

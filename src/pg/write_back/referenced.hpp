@@ -1,5 +1,6 @@
-// Foreign keys between attached tables: a row may refer to one that was acknowledged before it and is pending in another
-// queue. The worker stores the referenced table first; for the sessions see committed_rows.hpp.
+// Foreign keys between attached tables: a row may refer to one that was acknowledged before it and
+// is pending in another queue. The worker stores the referenced table first; for the sessions see
+// committed_rows.hpp.
 #pragma once
 
 #include "pg/boundary/pg.hpp"
