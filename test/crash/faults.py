@@ -2,6 +2,7 @@
 import signal
 import time
 
+import tables
 from cluster import ENOUGH_TABLES, send
 
 BACKEND_POINTS = ("reserved", "frame-filled", "prepared", "committed", "published", "aborted")
@@ -54,13 +55,17 @@ class Faults:
         self.cluster.start()
 
     def stop_fast(self):
+        has_workers = self.has_workers()
         self.cluster.stop("fast")
-        self.start_after_drain()
+        self.start_after_drain(has_workers)
         return "fast shutdown"
 
-    def start_after_drain(self):
-        """A shutdown that has time stores everything first."""
-        drained = self.cluster.settings.get("writecache.shutdown_timeout") == "60s"
+    def has_workers(self):
+        return len(self.cluster.pids("worker")) >= len(tables.DATABASES)
+
+    def start_after_drain(self, has_workers):
+        """A shutdown that has time stores everything first, if the workers are there: it cannot start new ones."""
+        drained = has_workers and self.cluster.settings.get("writecache.shutdown_timeout") == "60s"
         offset = self.cluster.log.stat().st_size
         self.restart()
         with open(self.cluster.log, errors="replace") as log:
@@ -76,6 +81,7 @@ class Faults:
 
     def stop_smart(self):
         """Smart waits for the clients: they are told to go a moment later."""
+        has_workers = self.has_workers()
         send(self.cluster.postmaster(), signal.SIGTERM)
         time.sleep(self.random.random() * 0.3)
         impatient = self.random.random() < 0.5
@@ -85,7 +91,7 @@ class Faults:
             for backend in self.cluster.pids("backend"):
                 send(backend, signal.SIGTERM)
             self.cluster.bury("a smart shutdown does not end")
-        self.start_after_drain()
+        self.start_after_drain(has_workers)
         return "smart, then fast shutdown" if impatient else "smart shutdown"
 
     def terminate(self):
@@ -105,8 +111,14 @@ class Faults:
     def inject_in_writer(self):
         point = self.random.choice(BACKEND_POINTS)
         action = self.random.choice(("kill", "kill", "kill_server", "stop"))
-        self.random.choice(self.writers).injection = (point, action)
-        self.wait_for_effect(0.5)
+        writer = self.random.choice(self.writers)
+        writer.injection = (point, action)
+        deadline = time.monotonic() + 5
+        while writer.injection and time.monotonic() < deadline and self.cluster.postmaster() and not self.cluster.stopped():
+            time.sleep(0.01)
+        self.wait_for_effect(0)
+        self.cluster.wait_until(lambda: not writer.injection, f"{writer.name} hangs")
+        self.wait_for_effect(0)
         return f"{action} at {point} in a writer"
 
     def inject_everywhere(self):
@@ -150,8 +162,6 @@ class Faults:
         if self.cluster.stopped():
             time.sleep(self.random.random() * 0.3)
         self.cluster.configure("inject", {})
-        for writer in self.writers:
-            writer.injection = None
         self.cluster.reload()
         verdict = self.random.choice((signal.SIGCONT, signal.SIGKILL))
         deadline = time.monotonic() + 1

@@ -29,7 +29,7 @@ class Writer(Ways, threading.Thread):
         self.ledger = book.Ledger(self)
         self.halt = threading.Event()
         self.session = None
-        self.injection = None  # (point, action) for the next transaction of this session
+        self.injection = None  # (point, action) for the next transaction; until that is over
         self.kinds = self.weighted()
 
     def run(self):
@@ -58,16 +58,24 @@ class Writer(Ways, threading.Thread):
         kind = self.random.choices([k for _, k in self.kinds], [w for w, _ in self.kinds])[0]
         begun = len(self.ledger.transactions)
         transaction = self.ledger.begin(kind.__name__)
+        injected = self.injection is not None
         try:
             self.inject()
             kind(transaction)
             self.end_turn(begun, book.ACKED)
+            if injected:
+                self.session.run("RESET writecache.injection_point")
         except Refused as refused:
             self.end_turn(begun, book.ABORTED, str(refused))
             self.note_refusal(transaction, refused)
+            if injected:
+                self.drop_session()
         except Lost as lost:
             self.end_turn(begun, book.UNKNOWN, str(lost))
             self.drop_session()
+        finally:
+            if injected:
+                self.injection = None
 
     def end_turn(self, begun, state, note=""):
         """Gives what the turn began and nobody has ended yet the end that its last answer means."""
@@ -82,10 +90,9 @@ class Writer(Ways, threading.Thread):
                 transaction.end(state, note)
 
     def inject(self):
-        request, self.injection = self.injection, None
-        if request:
-            self.session.run(f"SET writecache.injection_point = '{request[0]}'; "
-                             f"SET writecache.injection_action = '{request[1]}'")
+        if self.injection:
+            point, action = self.injection
+            self.session.run(f"SET writecache.injection_point = '{point}'; SET writecache.injection_action = '{action}'")
 
     def note_refusal(self, transaction, refused):
         self.observer.count(f"writer {refused.state}", f"{transaction.kind}: {refused}")

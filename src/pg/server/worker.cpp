@@ -197,13 +197,15 @@ void pgwc_worker_main(Datum argument) {
       stop_by = GetCurrentTimestamp() + USECS_PER_SEC * settings::shutdown_timeout_s;
 
     pgstat_report_activity(STATE_RUNNING, "flushing");
+    // Asked before the look at the queues: the last client may publish rows and leave in between.
+    const bool alone = stopping && client_backends() == 0;
     Round round = flush_due(stopping);
     pgstat_report_activity(STATE_IDLE, nullptr);
     MemoryContextReset(context);
     if (round.pending || round.stored) wake_launcher();  // to sync the file
 
     const TimestampTz now = GetCurrentTimestamp();
-    if (stopping && (now >= stop_by || (!round.pending && client_backends() == 0))) break;
+    if (stopping && (now >= stop_by || (!round.pending && alone))) break;
     if (my_slot->keep_away != 0 && !stopping) break;
     if (round.stored) continue;
     if (round.pending || round.retired) idle_since = now;

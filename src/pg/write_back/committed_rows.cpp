@@ -27,14 +27,15 @@ constexpr std::int64_t kLookUs = 100'000;
 constexpr std::uint32_t kLockedOut = 2;
 constexpr std::uint32_t kLockedOutForLong = 100;
 
-// Returns whether anything was pending.
+// Returns whether rows may have been stored since the statement's snapshot was taken.
 bool await_table(Oid table) {
   Attachment* attachment = attachments::find_write_back(table);
   if (attachment == nullptr || !attachments::open_queue(attachment)) return false;
   const QueueNo queue = attachment->queue;
-  const std::uint64_t seq = buffer().last_seq();
-  if (flush::drained_here(queue) || !buffer().request(queue, seq)) return false;
   ensure_settled();
+  const std::uint64_t seq = buffer().last_seq();
+  // Nothing is pending: but it may have been when the statement's snapshot was taken.
+  if (flush::drained_here(queue) || !buffer().request(queue, seq)) return true;
   const std::uint32_t before = flush::lock_misses(queue);
   while (!drain::holds_lock_against_worker(table)) {
     if (barrier::wait_stored(queue, seq, GetCurrentTimestamp() + kLookUs)) return true;
