@@ -1,5 +1,7 @@
 // The library's entry: what is hooked, in which order.
 #include "pg/boundary/injection.hpp"
+#include "pg/live_read/paths.hpp"
+#include "pg/live_read/pending_scan.hpp"
 #include "pg/server/settings.hpp"
 #include "pg/server/shmem.hpp"
 #include "pg/server/workers.hpp"
@@ -47,6 +49,8 @@ void _PG_init(void) {
   capture_insert::init();
   utility::install_hook();
   own_rows::install_hook();
+  pending_scan::init();
+  live_read::install_planner_hooks();
   attachments::init();
   // Called in reverse: at commit rows are published first, then drains settled, then queues
   // dropped.

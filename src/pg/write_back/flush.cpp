@@ -421,6 +421,15 @@ std::uint32_t lock_misses(QueueNo queue) {
   return misses;
 }
 
+bool own_pass(TransactionId xid, CommandId* command) {
+  for (const Pass* pass = passes; pass != nullptr; pass = pass->next) {
+    if (pass->xid != xid) continue;
+    *command = pass->command;
+    return true;
+  }
+  return false;
+}
+
 bool drained_here(QueueNo queue) {
   for (const Pass* pass = passes; pass != nullptr; pass = pass->next)
     if (pass->queue == queue) return true;
