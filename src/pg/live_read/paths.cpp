@@ -1,6 +1,7 @@
 #include "pg/live_read/paths.hpp"
 
 #include "pg/boundary/compat.hpp"
+#include "pg/live_read/pending_append.hpp"
 #include "pg/live_read/pending_scan.hpp"
 #include "pg/server/shmem.hpp"
 #include "pg/tables/attachment.hpp"
@@ -31,18 +32,18 @@ Oid if_readable(Oid relation) {
 }
 
 // Columns that a row has from its place in the table: a buffered one has none yet.
-bool uses_place(PlannerInfo* root, RelOptInfo* rel, Index rti) {
+bool uses_place(RelOptInfo* rel, Index rti, const RangeTblEntry* entry) {
   Bitmapset* used = nullptr;
   ListCell* cell;
   foreach (cell, rel->baserestrictinfo)
     pull_varattnos(reinterpret_cast<Node*>(lfirst_node(RestrictInfo, cell)->clause), rti, &used);
   for (AttrNumber number = FirstLowInvalidHeapAttributeNumber + 1; number < 0; ++number) {
-    if (number == TableOidAttributeNumber) continue;
+    // The table is known, unless it is one partition of many.
+    if (number == TableOidAttributeNumber && entry->relkind != RELKIND_PARTITIONED_TABLE) continue;
     if (bms_is_member(number - FirstLowInvalidHeapAttributeNumber, used) ||
         (number >= rel->min_attr && !bms_is_empty(rel->attr_needed[number - rel->min_attr])))
       return true;
   }
-  (void)root;
   return false;
 }
 
@@ -60,18 +61,17 @@ bool can_merge(PlannerInfo* root, RelOptInfo* rel, Index rti, const RangeTblEntr
   if ((command != CMD_SELECT && command != CMD_INSERT) || root->rowMarks != NIL ||
       entry->tablesample != nullptr)
     return false;
-  if (is_reached_through_parent(root, rti) &&
-      (enable_partitionwise_join || enable_partitionwise_aggregate))
-    return false;
-  return !uses_place(root, rel, rti);
+  return !uses_place(rel, rti, entry);
 }
 
-Path* with_pending(PlannerInfo* root, RelOptInfo* rel, Path* path, List* sources, bool ordered) {
+Path* with_pending(PlannerInfo* root, RelOptInfo* rel, Path* path, List* sources, bool ordered,
+                   bool as_partition) {
   Relids outer = PATH_REQ_OUTER(path);
   List* parts = pending_only ? NIL : list_make1(path);
   ListCell* cell;
   foreach (cell, sources)
     parts = lappend(parts, pending_scan::make_path(root, rel, lfirst_oid(cell), outer));
+  if (as_partition) return pending_append::make_path(root, rel, parts);
   if (ordered)
     return reinterpret_cast<Path*>(create_merge_append_path(root, rel, parts, path->pathkeys, outer));
   return reinterpret_cast<Path*>(
@@ -90,6 +90,7 @@ Path* partial_with_pending(PlannerInfo* root, RelOptInfo* rel, Path* path, List*
 void set_pathlist(PlannerInfo* root, RelOptInfo* rel, Index rti, RangeTblEntry* entry) {
   if (previous_pathlist) previous_pathlist(root, rel, rti, entry);
   if (entry->rtekind != RTE_RELATION || !buffer_ready() ||
+      entry->relid < FirstNormalObjectId || !attachments::any() ||
       (entry->inh && entry->relkind != RELKIND_PARTITIONED_TABLE) || is_dummy_rel(rel))
     return;
   const bool as_partition = is_reached_through_parent(root, rti);
@@ -107,12 +108,15 @@ void set_pathlist(PlannerInfo* root, RelOptInfo* rel, Index rti, RangeTblEntry* 
   ListCell* cell;
   foreach (cell, paths) {
     auto* path = static_cast<Path*>(lfirst(cell));
-    add_path(rel, with_pending(root, rel, path, sources, false));
-    // A partition's own MergeAppend could not be taken up into its parent's.
+    add_path(rel, with_pending(root, rel, path, sources, false, as_partition));
     if (path->pathkeys != NIL && path->param_info == nullptr && !as_partition)
-      add_path(rel, with_pending(root, rel, path, sources, true));
+      add_path(rel, with_pending(root, rel, path, sources, true, false));
   }
-  if (!enable_parallel_append || pending_only) return;
+  // The planner makes the paths of what it takes for a partitioned table anew, out of its
+  // partitions. They have been pruned; what is lost is pruning by parameters, and joining by
+  // partitions.
+  rel->part_scheme = nullptr;
+  if (!enable_parallel_append || pending_only || as_partition) return;
   foreach (cell, partial)
     add_partial_path(rel, partial_with_pending(root, rel, static_cast<Path*>(lfirst(cell)), sources));
 }
@@ -122,7 +126,7 @@ void set_pathlist(PlannerInfo* root, RelOptInfo* rel, Index rti, RangeTblEntry* 
 List* sources_of(Oid relation) {
   List* sources = NIL;
   if (OidIsValid(if_readable(relation))) sources = list_make1_oid(relation);
-  if (relation < FirstNormalObjectId || !get_rel_relispartition(relation)) return sources;
+  if (!attachments::any_partitioned() || !get_rel_relispartition(relation)) return sources;
   ListCell* cell;
   foreach (cell, get_partition_ancestors(relation))
     if (OidIsValid(if_readable(lfirst_oid(cell)))) sources = lappend_oid(sources, lfirst_oid(cell));

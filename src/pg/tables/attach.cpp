@@ -282,6 +282,7 @@ PGWC_FUNCTION(pgwc_attached_changed) {
             errmsg("must be called as a trigger"));
   const auto* data = reinterpret_cast<const TriggerData*>(fcinfo->context);
   TupleDesc desc = RelationGetDescr(data->tg_relation);
+  CacheInvalidateRelcache(data->tg_relation);
   for (HeapTuple tuple : {data->tg_trigtuple, data->tg_newtuple}) {
     if (tuple == nullptr) continue;
     bool is_null;

@@ -12,6 +12,7 @@ extern "C" {
 #include "catalog/pg_enum.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
+#include "utils/lsyscache.h"
 #include "utils/syscache.h"
 }
 
@@ -20,10 +21,15 @@ namespace pgwc::attachments {
 namespace {
 
 HTAB* cache = nullptr;
+// What is known of the whole of writecache.attached.
+enum class Known : std::uint8_t { kNothing, kNone, kSome, kPartitioned };
+Known known = Known::kNothing;
+Oid known_from = InvalidOid;  // writecache.attached
 std::uint64_t invalidations = 0;
 
 void forget_catalog(Datum, int, std::uint32_t) {
   ++invalidations;
+  known = Known::kNothing;
   if (cache == nullptr) return;
   HASH_SEQ_STATUS scan;
   hash_seq_init(&scan, cache);
@@ -34,8 +40,10 @@ void forget_catalog(Datum, int, std::uint32_t) {
 void forget_relation(Datum, Oid relation) {
   if (relation == InvalidOid) {
     forget_catalog(0, 0, 0);
-  } else if (cache != nullptr) {
+  } else {
     ++invalidations;
+    if (relation == known_from) known = Known::kNothing;
+    if (cache == nullptr) return;
     hash_search(cache, &relation, HASH_REMOVE, nullptr);
   }
 }
@@ -100,6 +108,30 @@ void init() {
   CacheRegisterRelcacheCallback(forget_relation, 0);
   CacheRegisterSyscacheCallback(NAMESPACEOID, forget_catalog, 0);
 }
+
+namespace {
+
+Known know() {
+  if (known != Known::kNothing || !IsTransactionState()) return known;
+  Known found;
+  std::uint64_t before;
+  do {
+    before = invalidations;
+    known_from = catalog::relation_named("attached");
+    found = Known::kNone;
+    ListCell* cell;
+    foreach (cell, catalog::all_attached()) {
+      if (found == Known::kNone) found = Known::kSome;
+      if (get_rel_relkind(lfirst_oid(cell)) == RELKIND_PARTITIONED_TABLE) found = Known::kPartitioned;
+    }
+  } while (before != invalidations);
+  return known = found;
+}
+
+}  // namespace
+
+bool any() { return know() >= Known::kSome; }
+bool any_partitioned() { return know() == Known::kPartitioned; }
 
 namespace {
 

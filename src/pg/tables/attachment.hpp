@@ -49,6 +49,11 @@ bool has_relatives(Oid relation);
 // The attachment, only when mode is write_back and the buffer is usable.
 Attachment* find_write_back(Oid relation);
 
+// Whether the database has attached tables at all, and partitioned ones among them. Remembered until
+// that changes.
+bool any();
+bool any_partitioned();
+
 // Fills the derived part from the open relation.
 void learn_shape(Attachment* attachment, Relation relation);
 // A number that changes when a column is added, dropped or retyped.

@@ -10,6 +10,7 @@ extern "C" {
 #include "catalog/namespace.h"
 #include "commands/sequence.h"
 #include "utils/fmgroids.h"
+#include "utils/inval.h"
 #include "utils/syscache.h"
 }
 
@@ -124,6 +125,7 @@ bool read_attached(Oid relation, AttachedRow* row) {
 void insert_attached(const AttachedRow& row) {
   Relation table = table_open(relation_named(kAttached), RowExclusiveLock);
   CatalogTupleInsert(table, form(table, row));
+  CacheInvalidateRelcache(table);  // sessions remember whether there are attached tables
   table_close(table, NoLock);
 }
 
@@ -139,6 +141,7 @@ void delete_attached(Oid relation) {
   ScanKeyData key = by_relation(relation);
   Lookup lookup = begin(kAttached, kAttachedByRelation, &key, RowExclusiveLock);
   if (HeapTupleIsValid(lookup.tuple)) CatalogTupleDelete(lookup.table, &lookup.tuple->t_self);
+  CacheInvalidateRelcache(lookup.table);
   end(lookup);
 }
 
