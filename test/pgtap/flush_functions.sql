@@ -113,7 +113,7 @@ SELECT is(writecache.flush('a'), 1::bigint, 'no other table is held up');
 SELECT is(left(error_of('SELECT writecache.flush()'), 60), '55000: could not store the buffered rows of table "broken"' || E'\nD', 'nor hidden');
 SELECT is(left(error_of('SELECT writecache.wait(writecache.position())'), 60), '55000: could not store the buffered rows of table "broken"' || E'\nD', 'nor hidden');
 INSERT INTO broken VALUES (3);
-SELECT is((SELECT count(*) FROM broken) + pending('broken'), 3::bigint, 'new rows are taken');
+SELECT is((SELECT count(*) FROM broken), 3::bigint, 'new rows are taken');
 ALTER TABLE away RENAME TO missing;
 SELECT is((SELECT state FROM writecache.tables WHERE relation = 'broken'::regclass), 'paused', 'it cannot know that it is mended');
 SELECT writecache.alter('broken');
