@@ -6,9 +6,10 @@
 #include "pg/live_read/reader.hpp"
 #include "pg/server/settings.hpp"
 #include "pg/server/shmem.hpp"
+#include "pg/server/workers.hpp"
 #include "pg/tables/attachment.hpp"
-#include "pg/write_back/barrier.hpp"
-#include "pg/write_back/drain.hpp"
+#include "pg/write_back/committed_rows.hpp"
+#include "pg/write_back/flush.hpp"
 #include "pg/write_back/store.hpp"
 
 extern "C" {
@@ -61,8 +62,11 @@ bool is_blind_insert(const PlannedStmt* statement, Index index) {
          reinterpret_cast<const ModifyTable*>(top)->onConflictAction == ONCONFLICT_NONE;
 }
 
-// Attached tables of the statement whose buffered rows its plan does not read.
+// Attached tables of the statement whose buffered rows its plan does not read. Who changes or locks
+// rows needs them all; a mere reader may have switched them off.
 List* missed_sources(const PlannedStmt* statement) {
+  const bool reads_only = statement->resultRelations == NIL && statement->rowMarks == NIL;
+  if (reads_only && !settings::read_pending) return NIL;
   List* candidates = NIL;
   Index index = 0;
   ListCell* cell;
@@ -72,7 +76,7 @@ List* missed_sources(const PlannedStmt* statement) {
     if (entry->rtekind != RTE_RELATION || entry->relkind == RELKIND_VIEW ||
         entry->relid == storing_into() || is_blind_insert(statement, index))
       continue;
-    candidates = list_concat_unique_oid(candidates, live_read::sources_of(entry->relid));
+    candidates = list_concat_unique_oid(candidates, live_read::sources_of(entry->relid, reads_only));
   }
   if (candidates == NIL) return NIL;
   List* merged = merged_sources(statement->planTree, NIL);
@@ -109,36 +113,44 @@ bool store_what_is_seen(Oid relation, Snapshot snapshot) {
       !live_read::sees_any(queue, id, relation, snapshot, false))
     return false;
   if (IsolationUsesXactSnapshot()) raise_unserializable(relation);
-  if (drain::holds_lock_against_worker(relation)) {
-    (void)drain::drain_table(relation);
-    return true;
-  }
   const TimestampTz deadline =
       settings::wait_timeout_ms > 0
           ? GetCurrentTimestamp() + std::int64_t{1000} * settings::wait_timeout_ms
           : PG_INT64_MAX;
-  // A transaction is seen a moment before it has a place in the queue that could be waited for.
-  while (live_read::sees_any(queue, id, relation, snapshot, true)) {
-    if (!barrier::wait_stored(queue, buffer().last_seq(), deadline) ||
-        GetCurrentTimestamp() >= deadline)
-      raise_timeout(relation);
+  while (!flush::drained_here(queue) && live_read::sees_any(queue, id, relation, snapshot, true)) {
+    if (committed_rows::await_table(relation)) continue;
+    if (OidIsValid(storing_into())) return false;  // a batch is in hand
+    if (GetCurrentTimestamp() >= deadline) raise_timeout(relation);
+    // A transaction is seen a moment before it has a place in the queue that could be waited for.
+    pg_usleep(1000);
     CHECK_FOR_INTERRUPTS();
   }
   return true;
 }
 
+bool await_referencing(const PlannedStmt* statement) {
+  if (statement->commandType == CMD_INSERT || statement->resultRelations == NIL) return false;
+  bool waited = false;
+  ListCell* cell;
+  foreach (cell, statement->rtable) {
+    auto* entry = lfirst_node(RangeTblEntry, cell);
+    if (entry->rtekind == RTE_RELATION && entry->rellockmode == RowExclusiveLock &&
+        compat::is_named(entry) && committed_rows::await_referencing(statement, entry))
+      waited = true;
+  }
+  return waited;
+}
+
 void freshen(QueryDesc* query) {
   Snapshot snapshot = query->snapshot;
-  if (snapshot == nullptr || !IsMVCCSnapshot(snapshot) || snapshot->takenDuringRecovery) return;
-  List* missed = missed_sources(query->plannedstmt);
-  if (missed == NIL) return;
+  if (snapshot == nullptr || !IsMVCCSnapshot(snapshot)) return;
   const CommandId command = snapshot->curcid;
   const bool newest = command == GetCurrentCommandId(false);
-  bool stored = false;
+  bool stored = await_referencing(query->plannedstmt);
   ListCell* cell;
-  foreach (cell, missed)
+  foreach (cell, missed_sources(query->plannedstmt))
     if (store_what_is_seen(lfirst_oid(cell), snapshot)) stored = true;
-  if (!stored) return;
+  if (!stored || IsolationUsesXactSnapshot()) return;
   // A later moment of the same statement's beginning. Commands of this transaction that the
   // statement must not see stay unseen.
   query->snapshot = RegisterSnapshot(GetLatestSnapshot());
@@ -147,8 +159,8 @@ void freshen(QueryDesc* query) {
 }
 
 void start(QueryDesc* query, int flags) {
-  if ((flags & EXEC_FLAG_EXPLAIN_ONLY) == 0 && buffer_ready() && settings::read_pending &&
-      attachments::any() && !IsParallelWorker() && !RecoveryInProgress())
+  if ((flags & EXEC_FLAG_EXPLAIN_ONLY) == 0 && buffer_ready() && attachments::any() &&
+      !IsParallelWorker() && !RecoveryInProgress() && !workers::is_worker())
     freshen(query);
   if (previous_start)
     previous_start(query, flags);

@@ -26,9 +26,9 @@ namespace {
 
 constinit set_rel_pathlist_hook_type previous_pathlist = nullptr;
 
-Oid if_readable(Oid relation) {
+bool is_source(Oid relation, bool readable) {
   const Attachment* attachment = attachments::find_write_back(relation);
-  return attachment != nullptr && attachment->read_pending ? relation : InvalidOid;
+  return attachment != nullptr && (attachment->read_pending || !readable);
 }
 
 // Columns that a row has from its place in the table: a buffered one has none yet.
@@ -96,9 +96,9 @@ void set_pathlist(PlannerInfo* root, RelOptInfo* rel, Index rti, RangeTblEntry* 
   const bool as_partition = is_reached_through_parent(root, rti);
   List* sources = NIL;
   if (as_partition) {
-    if (OidIsValid(if_readable(entry->relid))) sources = list_make1_oid(entry->relid);
+    if (is_source(entry->relid, true)) sources = list_make1_oid(entry->relid);
   } else {
-    sources = sources_of(entry->relid);
+    sources = sources_of(entry->relid, true);
   }
   if (sources == NIL || !can_merge(root, rel, rti, entry)) return;
 
@@ -123,13 +123,13 @@ void set_pathlist(PlannerInfo* root, RelOptInfo* rel, Index rti, RangeTblEntry* 
 
 }  // namespace
 
-List* sources_of(Oid relation) {
+List* sources_of(Oid relation, bool readable) {
   List* sources = NIL;
-  if (OidIsValid(if_readable(relation))) sources = list_make1_oid(relation);
+  if (is_source(relation, readable)) sources = list_make1_oid(relation);
   if (!attachments::any_partitioned() || !get_rel_relispartition(relation)) return sources;
   ListCell* cell;
   foreach (cell, get_partition_ancestors(relation))
-    if (OidIsValid(if_readable(lfirst_oid(cell)))) sources = lappend_oid(sources, lfirst_oid(cell));
+    if (is_source(lfirst_oid(cell), readable)) sources = lappend_oid(sources, lfirst_oid(cell));
   return sources;
 }
 

@@ -1,6 +1,5 @@
 #include "pg/write_back/own_rows.hpp"
 
-#include "pg/write_back/committed_rows.hpp"
 #include "pg/write_back/staging.hpp"
 #include "pg/write_back/store.hpp"
 
@@ -34,10 +33,7 @@ void spill_for(const PlannedStmt* statement) {
 }
 
 void start(QueryDesc* query, int flags) {
-  if ((flags & EXEC_FLAG_EXPLAIN_ONLY) == 0) {
-    if (staging::any()) spill_for(query->plannedstmt);
-    committed_rows::await(query);
-  }
+  if ((flags & EXEC_FLAG_EXPLAIN_ONLY) == 0 && staging::any()) spill_for(query->plannedstmt);
   if (previous_start)
     previous_start(query, flags);
   else
