@@ -126,7 +126,9 @@ void set_pathlist(PlannerInfo* root, RelOptInfo* rel, Index rti, RangeTblEntry* 
 List* sources_of(Oid relation, bool readable) {
   List* sources = NIL;
   if (is_source(relation, readable)) sources = list_make1_oid(relation);
-  if (!attachments::any_partitioned() || !get_rel_relispartition(relation)) return sources;
+  if (!attachments::any_partitioned() || !attachments::has_relatives(relation) ||
+      !get_rel_relispartition(relation))
+    return sources;
   ListCell* cell;
   foreach (cell, get_partition_ancestors(relation))
     if (is_source(lfirst_oid(cell), readable)) sources = lappend_oid(sources, lfirst_oid(cell));

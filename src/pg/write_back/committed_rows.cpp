@@ -62,6 +62,7 @@ bool await_table(Oid table) {
 }
 
 bool await_referencing(const PlannedStmt* statement, RangeTblEntry* entry) {
+  if (!attachments::has_relatives(entry->relid)) return false;
   Relation relation = table_open(entry->relid, NoLock);
   const TriggerDesc* triggers = relation->trigdesc;
   bool waited = false;
