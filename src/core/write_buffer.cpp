@@ -410,7 +410,9 @@ void WriteBuffer::discard_frame(const FrameRef& ref, Queue& queue) noexcept {
 bool WriteBuffer::request(QueueNo no, std::uint64_t seq) noexcept {
   LockGuard guard(locks_, queue_lock(no));
   Queue& queue = queues_[no];
-  if (queue.pending_rows == 0) return false;
+  // What is flushed through says more than the blocks' lower bounds: a row that came during that flush
+  // may keep a block's bound low, and nobody would hurry for it.
+  if (queue.pending_rows == 0 || seq <= queue.flushed_through) return false;
   bool found = false;
   for (std::uint32_t b = queue.head; b != kNoBlock && !found; b = blocks_[b].next)
     found = blocks_[b].unflushed_frames > 0 && blocks_[b].min_seq <= seq;
