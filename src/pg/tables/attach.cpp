@@ -262,7 +262,9 @@ PGWC_FUNCTION(pgwc_alter) {
 PGWC_FUNCTION(pgwc_detach) {
   require_buffer();
   PreventCommandIfReadOnly("writecache.detach()");
-  Relation relation = catalog::open_owned(relation_argument(fcinfo), kLock);
+  // Against readers, too: a snapshot that sees the buffered rows and not yet the stored ones would
+  // see neither in a table that is attached no more.
+  Relation relation = catalog::open_owned(relation_argument(fcinfo), AccessExclusiveLock);
   AttachedRow row;
   read_or_raise(relation, &row);
   const std::int32_t attachment = DatumGetInt32(row.values[kAttachment - 1]);
