@@ -1,6 +1,7 @@
 #include "pg/tables/utility.hpp"
 
 #include "pg/boundary/compat.hpp"
+#include "pg/live_read/copy_out.hpp"
 #include "pg/server/shmem.hpp"
 #include "pg/server/workers.hpp"
 #include "pg/tables/attachment.hpp"
@@ -85,6 +86,9 @@ void process(PlannedStmt* planned, const char* query, bool read_only_tree,
       // PostgreSQL's own checks for a COPY in a read-only or parallel context come with its own
       // path.
       if (capture_copy::try_copy(castNode(CopyStmt, statement), query, completion)) return;
+      pass_on(copy_out::read_pending(planned), query, read_only_tree, context, parameters,
+              environment, destination, completion);
+      return;
     } else {
       send_worker_away(statement);
       if (IsTransactionState()) ddl::before(statement);
