@@ -1,4 +1,5 @@
 """The server under test: made, started, stopped, killed, and looked at from outside."""
+import ctypes
 import os
 import shutil
 import signal
@@ -146,6 +147,11 @@ class Cluster:
                 time.sleep(0.02)
         self.kill_everything()
         self.reap()
+        try:  # a postmaster that was killed has left its shared memory
+            key = (self.data / "postmaster.pid").read_text().split("\n")[6].split()
+            ctypes.CDLL(None).shmctl(int(key[1]), 0, None)  # IPC_RMID
+        except (OSError, ValueError, IndexError):
+            pass
 
     # --- talk
 
