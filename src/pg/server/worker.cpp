@@ -238,12 +238,23 @@ namespace pgwc::workers {
 namespace {
 
 Oid kept_away = InvalidOid;
+bool dropping = false;  // ... because the database goes
 
-void end_keep_away() noexcept {
+// The database is gone, and so are its tables: nobody is left who could store their rows.
+void forget_database() noexcept {
+  for (QueueNo q = 0; q < buffer().queue_count(); ++q) {
+    const QueueView view = buffer().view(q);
+    if (view.id != 0 && queue_database(view.id) == kept_away) buffer().drop_queue(q, view.id);
+  }
+}
+
+void end_keep_away(bool dropped) noexcept {
   if (kept_away == InvalidOid) return;
+  if (dropped) forget_database();
   if (DatabaseSlot* slot = database_slot(kept_away)) {
     LWLockAcquire(server_lock(), LW_EXCLUSIVE);
     if (slot->keep_away > 0) --slot->keep_away;
+    if (dropped && slot->keep_away == 0) slot->database = InvalidOid;
     LWLockRelease(server_lock());
     wake_launcher();
   }
@@ -251,18 +262,20 @@ void end_keep_away() noexcept {
 }
 
 void xact_callback(XactEvent event, void*) {
-  if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT) end_keep_away();
+  if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT)
+    end_keep_away(dropping && event == XACT_EVENT_COMMIT);
 }
 
 }  // namespace
 
-void keep_away(Oid database) {
+void keep_away(Oid database, bool to_drop) {
   DatabaseSlot* slot = database_slot(database);
   if (slot == nullptr || kept_away != InvalidOid) return;
   LWLockAcquire(server_lock(), LW_EXCLUSIVE);
   ++slot->keep_away;
   LWLockRelease(server_lock());
   kept_away = database;
+  dropping = to_drop;
   while (slot->running.load() != 0 || slot->starting != 0) {
     ConditionVariablePrepareToSleep(&server->progress);
     wake_worker(slot);

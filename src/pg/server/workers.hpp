@@ -19,7 +19,8 @@ void register_launcher();
 
 // Makes the database's worker leave and keeps others from starting until end_keep_away or the end
 // of the transaction. For commands that want a database to themselves. Waits; interruptible.
-void keep_away(Oid database);
+// `to_drop`: at commit the database is gone, and what is pending for it is thrown away.
+void keep_away(Oid database, bool to_drop);
 
 // Whether this process is a flush worker: it cannot wait for what only it can do.
 bool is_worker();

@@ -51,7 +51,8 @@ void send_worker_away(Node* statement) {
   }
   if (name == nullptr) return;
   const Oid database = get_database_oid(name, true);
-  if (OidIsValid(database) && database != MyDatabaseId) workers::keep_away(database);
+  if (OidIsValid(database) && database != MyDatabaseId)
+    workers::keep_away(database, IsA(statement, DropdbStmt));
 }
 
 // DDL whose rows are looked after by ddl::before.

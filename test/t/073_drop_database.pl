@@ -1,0 +1,33 @@
+# What is pending in a database that is dropped goes with it.
+use strict;
+use warnings;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = PostgreSQL::Test::Cluster->new('drop');
+$node->init;
+$node->append_conf('postgresql.conf', "shared_preload_libraries = 'pg_writecache'\nfsync = off");
+$node->start;
+$node->safe_psql('postgres', 'CREATE EXTENSION pg_writecache');
+my $free = sub { $node->safe_psql('postgres', 'SELECT free_bytes FROM writecache.buffer_status()') };
+my $before = $free->();
+$node->safe_psql('postgres', 'CREATE DATABASE d');
+$node->safe_psql('d', "CREATE EXTENSION pg_writecache; CREATE TABLE t (i int);
+	SELECT writecache.attach('t', 'write_back', flush_interval => '1 day')");
+$node->safe_psql('d', 'INSERT INTO t SELECT generate_series(1, 10)');
+cmp_ok($free->(), '<', $before, 'rows are pending');
+my ($status) = $node->psql('postgres', 'BEGIN; DROP DATABASE d');
+isnt($status, 0, 'a DROP DATABASE that fails');
+cmp_ok($free->(), '<', $before, '... leaves them');
+is($node->safe_psql('d', 'SELECT writecache.flush()'), 10, '... and they are stored');
+$node->safe_psql('d', 'INSERT INTO t SELECT generate_series(1, 10)');
+$node->safe_psql('postgres', 'DROP DATABASE d');
+is($free->(), $before, 'a dropped database has nothing in the buffer');
+my $from = -s $node->logfile;
+$node->stop('immediate');
+$node->start;
+$node->safe_psql('postgres', 'SELECT writecache.flush()');
+ok(!$node->log_contains(qr/rows recovered/, $from), '... and nothing comes back');
+$node->stop;
+done_testing();
