@@ -39,7 +39,7 @@ COMMENT ON COLUMN writecache.attached.flush_interval IS 'flush when the oldest r
 COMMENT ON COLUMN writecache.attached.flush_rows IS 'flush when this many rows are pending; null: the setting writecache.flush_rows';
 COMMENT ON COLUMN writecache.attached.flush_bytes IS 'flush when this many bytes are pending; null: the setting writecache.flush_bytes';
 COMMENT ON COLUMN writecache.attached.when_full IS 'what a commit does when the buffer is full: wait, write_through or error';
-COMMENT ON COLUMN writecache.attached.read_pending IS 'whether queries see buffered rows; no effect in this version';
+COMMENT ON COLUMN writecache.attached.read_pending IS 'whether queries see buffered rows';
 COMMENT ON COLUMN writecache.attached.on_conflict IS 'what happens to a row whose key is in the table already: it goes to writecache.rejected, or is ignored as by ON CONFLICT DO NOTHING';
 COMMENT ON COLUMN writecache.attached.allow_triggers IS 'row triggers run at flush, as the owner of the table';
 
@@ -220,7 +220,7 @@ COMMENT ON COLUMN writecache.tables.flush_interval IS 'flush when the oldest row
 COMMENT ON COLUMN writecache.tables.flush_rows IS 'flush when this many rows are pending; null: the setting';
 COMMENT ON COLUMN writecache.tables.flush_bytes IS 'flush when this many bytes are pending; null: the setting';
 COMMENT ON COLUMN writecache.tables.when_full IS 'what a commit does when the buffer is full';
-COMMENT ON COLUMN writecache.tables.read_pending IS 'whether queries see buffered rows; no effect in this version';
+COMMENT ON COLUMN writecache.tables.read_pending IS 'whether queries see buffered rows';
 COMMENT ON COLUMN writecache.tables.on_conflict IS 'what happens to a row whose key is in the table already';
 COMMENT ON COLUMN writecache.tables.allow_triggers IS 'row triggers run at flush, as the owner of the table';
 
@@ -255,4 +255,3 @@ COMMENT ON COLUMN writecache.stat_write_back.last_error_at IS 'when that was';
 
 GRANT USAGE ON SCHEMA writecache TO PUBLIC;
 GRANT SELECT ON writecache.attached, writecache.tables, writecache.stat_write_back, writecache.rejected TO PUBLIC;
-REVOKE EXECUTE ON FUNCTION writecache.attached_changed() FROM PUBLIC;

@@ -68,8 +68,9 @@ static_assert(sizeof(GapMarker) <= kFrameAlign);
 // checked.
 class FrameCursor {
  public:
-  FrameCursor(std::byte* block, std::uint32_t used) noexcept
-      : block_(block), next_(sizeof(BlockHeader)), used_(used) {}
+  FrameCursor(std::byte* block, std::uint32_t used,
+              std::uint32_t from = sizeof(BlockHeader)) noexcept
+      : block_(block), next_(from), used_(used) {}
 
   bool next() noexcept {
     while (next_ < used_) {
@@ -88,6 +89,7 @@ class FrameCursor {
 
   FrameHeader& header() const noexcept { return *reinterpret_cast<FrameHeader*>(block_ + offset_); }
   std::uint32_t offset() const noexcept { return offset_; }
+  std::uint32_t end() const noexcept { return next_; }
 
  private:
   std::byte* block_;

@@ -19,6 +19,17 @@ std::atomic_ref<T> atomic(T& value) noexcept {
   return std::atomic_ref<T>(value);
 }
 
+// A copy of memory that others may write to at the same time, which the caller finds out afterwards
+// and forgets it. Undefined by the letter; words are read whole on every machine there is.
+__attribute__((no_sanitize("thread"))) void copy_while_written(std::byte* to, const std::byte* from,
+                                                              std::size_t bytes) noexcept {
+  static_assert(kFrameAlign % sizeof(std::uint64_t) == 0);
+  for (std::size_t at = 0; at < bytes; at += sizeof(std::uint64_t)) {
+    const std::uint64_t word = *reinterpret_cast<const volatile std::uint64_t*>(from + at);
+    __builtin_memcpy(to + at, &word, sizeof(word));
+  }
+}
+
 }  // namespace
 
 std::size_t shared_index_size(const Geometry& geometry) noexcept {
@@ -194,7 +205,10 @@ std::uint32_t WriteBuffer::allocate_block(Queue& queue, QueueNo no) noexcept {
   }
   BlockDesc& desc = blocks_[block];
   std::memset(static_cast<void*>(&desc), 0, sizeof(desc));
-  desc.epoch = atomic(control_->next_epoch).fetch_add(1, std::memory_order_relaxed);
+  atomic(desc.epoch).store(atomic(control_->next_epoch).fetch_add(1, std::memory_order_relaxed),
+                           std::memory_order_relaxed);
+  // A reader that copies what comes next into this block finds the new epoch: copy_block().
+  std::atomic_thread_fence(std::memory_order_release);
   desc.queue = no;
   desc.used = sizeof(BlockHeader);
   format_block(block_start(block), desc.epoch, queue.id, queue.relation);
@@ -210,14 +224,14 @@ void WriteBuffer::append_block(Queue& queue, std::uint32_t block) noexcept {
   else
     blocks_[queue.tail].next = block;
   queue.tail = block;
-  ++queue.block_count;
+  atomic(queue.block_count).store(queue.block_count + 1, std::memory_order_release);
 }
 
 void WriteBuffer::remove_block(Queue& queue, std::uint32_t block) noexcept {
   const BlockDesc& desc = blocks_[block];
   (desc.prev == kNoBlock ? queue.head : blocks_[desc.prev].next) = desc.next;
   (desc.next == kNoBlock ? queue.tail : blocks_[desc.next].prev) = desc.prev;
-  --queue.block_count;
+  atomic(queue.block_count).store(queue.block_count - 1, std::memory_order_release);
   release_block(block, queue.block_count == 0);
 }
 
@@ -244,6 +258,15 @@ std::uint32_t WriteBuffer::reclaim(QueueNo no, std::uint64_t batch) noexcept {
 
 std::uint32_t WriteBuffer::reclaim_locked(Queue& queue, std::uint64_t batch) noexcept {
   queue.freed_batch = std::max(queue.freed_batch, std::min(batch, queue.next_batch - 1));
+  // Retired batches are in commit order; forget those that are through, before their rows go.
+  std::uint32_t keep = 0;
+  for (std::uint32_t i = 0; i < queue.retired_count; ++i) {
+    if (queue.retired[i].batch <= batch)
+      atomic(queue.freed_xid).store(queue.retired[i].flush_xid, std::memory_order_relaxed);
+    else
+      queue.retired[keep++] = queue.retired[i];
+  }
+  queue.retired_count = keep;
   std::uint32_t freed = 0;
   for (std::uint32_t b = queue.head; b != kNoBlock;) {
     const std::uint32_t next = blocks_[b].next;
@@ -253,15 +276,6 @@ std::uint32_t WriteBuffer::reclaim_locked(Queue& queue, std::uint64_t batch) noe
     }
     b = next;
   }
-  // Retired batches are in commit order; forget those that are through.
-  std::uint32_t keep = 0;
-  for (std::uint32_t i = 0; i < queue.retired_count; ++i) {
-    if (queue.retired[i].batch <= batch)
-      queue.freed_xid = queue.retired[i].flush_xid;
-    else
-      queue.retired[keep++] = queue.retired[i];
-  }
-  queue.retired_count = keep;
   free_slot_if_unused(queue);
   return freed;
 }
@@ -396,7 +410,9 @@ void WriteBuffer::discard_frame(const FrameRef& ref, Queue& queue) noexcept {
 bool WriteBuffer::request(QueueNo no, std::uint64_t seq) noexcept {
   LockGuard guard(locks_, queue_lock(no));
   Queue& queue = queues_[no];
-  if (queue.pending_rows == 0) return false;
+  // What is flushed through says more than the blocks' lower bounds: a row that came during that flush
+  // may keep a block's bound low, and nobody would hurry for it.
+  if (queue.pending_rows == 0 || seq <= queue.flushed_through) return false;
   bool found = false;
   for (std::uint32_t b = queue.head; b != kNoBlock && !found; b = blocks_[b].next)
     found = blocks_[b].unflushed_frames > 0 && blocks_[b].min_seq <= seq;
@@ -556,6 +572,45 @@ QueueView WriteBuffer::view(QueueNo no) const noexcept {
     }
   }
   return view;
+}
+
+QueueNo WriteBuffer::find_queue(std::uint64_t id) const noexcept {
+  LockGuard directory(locks_, kDirectoryLock);
+  return find_slot(id);
+}
+
+bool WriteBuffer::is_empty(QueueNo no, std::uint64_t queue_id, Xid* freed_xid) const noexcept {
+  Queue& queue = queues_[no];
+  // Blocks go after freed_xid has been set, so that this order misses none.
+  const bool empty = atomic(queue.block_count).load(std::memory_order_acquire) == 0;
+  *freed_xid = atomic(queue.freed_xid).load(std::memory_order_relaxed);
+  if (!is_queue(no, queue_id)) *freed_xid = kNoXid;
+  return empty;
+}
+
+std::size_t WriteBuffer::list_blocks(QueueNo no, std::uint64_t queue_id, BlockRef* out,
+                                     std::size_t capacity, Xid* freed_xid) const noexcept {
+  *freed_xid = kNoXid;
+  LockGuard guard(locks_, queue_lock(no));
+  const Queue& queue = queues_[no];
+  if (!is_queue(no, queue_id)) return 0;
+  *freed_xid = queue.freed_xid;
+  std::size_t count = 0;
+  for (std::uint32_t b = queue.head; b != kNoBlock; b = blocks_[b].next) {
+    if (count < capacity) out[count] = {b, blocks_[b].used, blocks_[b].epoch};
+    ++count;
+  }
+  return count;
+}
+
+bool WriteBuffer::copy_block(const BlockRef& ref, std::byte* out) const noexcept {
+  copy_while_written(out, block_start(ref.block), ref.used);
+  std::atomic_thread_fence(std::memory_order_acquire);
+  const BlockDesc& desc = blocks_[ref.block];
+  return atomic(const_cast<std::uint64_t&>(desc.epoch)).load(std::memory_order_relaxed) ==
+             ref.epoch &&
+         atomic(const_cast<std::uint32_t&>(desc.queue)).load(std::memory_order_relaxed) !=
+             kNoQueueNo;
 }
 
 std::uint64_t WriteBuffer::last_seq() const noexcept {

@@ -166,6 +166,13 @@ struct FrameRef {
   std::uint32_t rows;
 };
 
+// A block of a queue as a reader found it; its number is used again, its epoch never.
+struct BlockRef {
+  std::uint32_t block;
+  std::uint32_t used;
+  std::uint64_t epoch;
+};
+
 struct FlushLimits {
   std::uint64_t rows;
   std::uint64_t bytes;
@@ -271,6 +278,22 @@ class WriteBuffer {
   bool request(QueueNo queue, std::uint64_t seq) noexcept;
 
   QueueView view(QueueNo queue) const noexcept;
+  // The slot of a queue, kNoQueueNo if it has none: nothing was ever staged for it.
+  QueueNo find_queue(std::uint64_t id) const noexcept;
+
+  // Reading, at a snapshot: list_blocks() once, then copy_block() each. What is visible to the
+  // snapshot was reserved before it was taken, so a later list misses nothing.
+  //
+  // Whether there is nothing to read at all; without a lock. `freed_xid` as in list_blocks().
+  bool is_empty(QueueNo queue, std::uint64_t queue_id, Xid* freed_xid) const noexcept;
+  // Lists the queue's blocks in the order of their use, as many as fit, and returns how many there
+  // are. `freed_xid`: the newest flush whose buffered rows are gone; a snapshot that does not see it
+  // comes too late.
+  std::size_t list_blocks(QueueNo queue, std::uint64_t queue_id, BlockRef* out,
+                          std::size_t capacity, Xid* freed_xid) const noexcept;
+  // Copies a block's first `used` bytes, without a lock. False if it is not in use for this any
+  // more; ask for `freed_xid` then.
+  bool copy_block(const BlockRef& ref, std::byte* out) const noexcept;
   QueueNo queue_count() const noexcept { return control_->geometry.queue_count; }
   std::uint32_t block_count() const noexcept { return control_->geometry.block_count; }
   std::uint32_t free_blocks() const noexcept;

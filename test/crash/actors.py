@@ -4,6 +4,7 @@ import random
 import threading
 import time
 
+import ledger as book
 import tables
 from pq import Lost, Refused
 from writers import is_fault
@@ -215,10 +216,12 @@ class Schemer(Actor):
 
 
 class Reader(Actor):
-    """Holds a snapshot for a while and looks at it several times: it may not change, and shows each row at most once."""
+    """Holds a snapshot for a while and looks at it several times: it shows each row that was acknowledged before, once,
+    and does not change."""
 
-    def __init__(self, number, cluster, observer, seed):
+    def __init__(self, number, cluster, observer, seed, writers):
         super().__init__(f"reader-{number}", cluster, observer, seed)
+        self.writers = writers
 
     def pause(self):
         return self.random.random() * 0.2
@@ -230,6 +233,7 @@ class Reader(Actor):
         self.session.run("BEGIN ISOLATION LEVEL REPEATABLE READ")
         # Locks before the snapshot: a rewritten table looks empty to older snapshots.
         self.session.run("SET LOCAL lock_timeout = '1s'; LOCK TABLE " + ", ".join(tables.TABLES) + " IN ACCESS SHARE MODE")
+        acknowledged = [t for w in self.writers for t in w.ledger.transactions[-50:] if t.state == book.ACKED]
         first = {t: self.look(t) for t in tables.TABLES}
         for _ in range(self.random.randint(1, 3)):
             self.halt.wait(self.random.random() * 0.5)
@@ -240,10 +244,24 @@ class Reader(Actor):
                                        {"gone": sorted(set(first[table]) - set(again)),
                                         "new": sorted(set(again) - set(first[table]))})
         self.session.run("COMMIT")
+        if self.cluster.has_place_for_all():
+            self.compare(acknowledged, first)
         for table, rows in first.items():
             twice = [row for row in rows if row[2] != row[3]]
             if twice:
                 self.observer.complain(f"{self.name}: rows of {table} twice in a snapshot", {"rows": twice})
+
+    def compare(self, acknowledged, looks):
+        found = {t: {(int(row[0]), int(row[1])): int(row[2]) for row in rows} for t, rows in looks.items()}
+        for transaction in acknowledged:
+            for table, rows in transaction.rows.items():
+                if table not in found or table in (tables.EMPTIED, tables.PARTITIONED):
+                    continue
+                good = sum(not bad for bad in rows.values())  # a bad row is seen until it is rejected
+                number = found[table].get((transaction.writer, transaction.number), 0)
+                if not good <= number <= len(rows):
+                    self.observer.complain(f"{self.name}: sees {number} of {good} to {len(rows)} rows of {table}, writer "
+                                           f"{transaction.writer}, transaction {transaction.number}, acknowledged before")
 
 
 class Visitor(Actor):

@@ -8,13 +8,10 @@ from pq import Lost, Refused
 from ways import Ways
 
 # A refusal with one of these is a fault whatever was going on: internal errors, damaged data, impossible states.
-# So is a deadlock: nothing here takes locks in two orders.
-FAULTS = ("XX", "0A", "58", "40P01")
+FAULTS = ("XX", "0A", "58")
 
 
-def is_fault(refused, kind=""):
-    if refused.state == "40P01" and kind in ("own_rows", "amend"):
-        return False  # statements that change rows take a stronger lock than they have
+def is_fault(refused):
     return refused.state.startswith(FAULTS) and "injected error" not in str(refused)
 
 
@@ -96,7 +93,7 @@ class Writer(Ways, threading.Thread):
 
     def note_refusal(self, transaction, refused):
         self.observer.count(f"writer {refused.state}", f"{transaction.kind}: {refused}")
-        if is_fault(refused, transaction.kind):
+        if is_fault(refused):
             self.observer.complain(f"{self.name}, {transaction.kind} {transaction.number}: {refused}")
         try:
             self.session.run("ROLLBACK")

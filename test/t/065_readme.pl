@@ -28,8 +28,8 @@ Custom Scan (WriteBackInsert)
   Table: readings
   ->  Result
 readings|1000|1000|0
-0
 1000
+0
 1000
 1|2026-01-02 12:00:00+00|21
 1|2026-01-02 12:00:00+00|21

@@ -230,5 +230,20 @@ TEST(Request, SeesTheRestOfAPartlyFlushedBlock) {
   EXPECT_FALSE(rig.buffer().request(q, token - 1));
 }
 
+TEST(Request, IsAnsweredAlthoughRowsCameDuringTheFlush) {
+  Rig rig;
+  const QueueNo q = rig.open(1);
+  const QueueNo other = rig.open(2);
+  rig.write(q, Ids{1});
+  rig.write(other, Ids{2});
+  const std::uint64_t token = rig.buffer().last_seq();
+  std::vector<FrameRef> frames;
+  const Batch batch = rig.take(q, &frames);
+  rig.write(q, Ids{3});  // into the same block
+  rig.buffer().finish(q, frames, batch.through, 500, 500);
+  EXPECT_FALSE(rig.buffer().request(q, token));
+  EXPECT_TRUE(rig.buffer().request(q, rig.buffer().last_seq()));
+}
+
 }  // namespace
 }  // namespace pgwc

@@ -1,5 +1,9 @@
 // The library's entry: what is hooked, in which order.
 #include "pg/boundary/injection.hpp"
+#include "pg/live_read/freshness.hpp"
+#include "pg/live_read/paths.hpp"
+#include "pg/live_read/pending_append.hpp"
+#include "pg/live_read/pending_scan.hpp"
 #include "pg/server/settings.hpp"
 #include "pg/server/shmem.hpp"
 #include "pg/server/workers.hpp"
@@ -46,7 +50,12 @@ void _PG_init(void) {
   planner_hook = plan;
   capture_insert::init();
   utility::install_hook();
+  // Called in reverse: a transaction's own rows go first.
+  freshness::install_hook();
   own_rows::install_hook();
+  pending_scan::init();
+  pending_append::init();
+  live_read::install_planner_hooks();
   attachments::init();
   // Called in reverse: at commit rows are published first, then drains settled, then queues
   // dropped.

@@ -10,10 +10,9 @@
 
 extern "C" {
 #include "catalog/pg_enum.h"
-#include "catalog/pg_inherits.h"
-#include "rewrite/prs2lock.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
+#include "utils/lsyscache.h"
 #include "utils/syscache.h"
 }
 
@@ -22,10 +21,15 @@ namespace pgwc::attachments {
 namespace {
 
 HTAB* cache = nullptr;
+// What is known of the whole of writecache.attached.
+enum class Known : std::uint8_t { kNothing, kNone, kSome, kPartitioned };
+Known known = Known::kNothing;
+Oid known_from = InvalidOid;  // writecache.attached
 std::uint64_t invalidations = 0;
 
 void forget_catalog(Datum, int, std::uint32_t) {
   ++invalidations;
+  known = Known::kNothing;
   if (cache == nullptr) return;
   HASH_SEQ_STATUS scan;
   hash_seq_init(&scan, cache);
@@ -36,8 +40,10 @@ void forget_catalog(Datum, int, std::uint32_t) {
 void forget_relation(Datum, Oid relation) {
   if (relation == InvalidOid) {
     forget_catalog(0, 0, 0);
-  } else if (cache != nullptr) {
+  } else {
     ++invalidations;
+    if (relation == known_from) known = Known::kNothing;
+    if (cache == nullptr) return;
     hash_search(cache, &relation, HASH_REMOVE, nullptr);
   }
 }
@@ -105,6 +111,30 @@ void init() {
 
 namespace {
 
+Known know() {
+  if (known != Known::kNothing || !IsTransactionState()) return known;
+  Known found;
+  std::uint64_t before;
+  do {
+    before = invalidations;
+    known_from = catalog::relation_named("attached");
+    found = Known::kNone;
+    ListCell* cell;
+    foreach (cell, catalog::all_attached()) {
+      if (found == Known::kNone) found = Known::kSome;
+      if (get_rel_relkind(lfirst_oid(cell)) == RELKIND_PARTITIONED_TABLE) found = Known::kPartitioned;
+    }
+  } while (before != invalidations);
+  return known = found;
+}
+
+}  // namespace
+
+bool any() { return know() >= Known::kSome; }
+bool any_partitioned() { return know() == Known::kPartitioned; }
+
+namespace {
+
 // What is known of the relation, attached or not; null if nothing can be.
 Attachment* entry_of(Oid relation) {
   // Catalogs are never attached, and looking one up here could recurse.
@@ -165,34 +195,9 @@ std::uint32_t layout_fingerprint(TupleDesc desc) {
   return print;
 }
 
-namespace {
-
-bool reaches_insert_triggers(Relation relation) {
-  if (has_user_insert_triggers(relation)) return true;
-  if (relation->rd_rel->relkind != RELKIND_PARTITIONED_TABLE) return false;
-  bool found = false;
-  ListCell* cell;
-  foreach (cell, find_all_inheritors(RelationGetRelid(relation), AccessShareLock, nullptr)) {
-    Relation member = relation_open(lfirst_oid(cell), NoLock);
-    found = found || has_user_insert_triggers(member);
-    relation_close(member, NoLock);
-  }
-  return found;
-}
-
-bool has_insert_rules(Relation relation) {
-  const RuleLock* rules = relation->rd_rules;
-  for (int i = 0; rules != nullptr && i < rules->numLocks; ++i)
-    if (rules->rules[i]->event == CMD_INSERT) return true;
-  return false;
-}
-
-}  // namespace
-
 void learn_shape(Attachment* attachment, Relation relation) {
   attachment->relkind = relation->rd_rel->relkind;
-  attachment->insert_triggers = reaches_insert_triggers(relation);
-  attachment->insert_rules = has_insert_rules(relation);
+  attachment->insert_triggers = has_user_insert_triggers(relation);
   attachment->generation = layout_fingerprint(RelationGetDescr(relation));
   attachment->shape_known = true;
 }

@@ -25,8 +25,7 @@ struct Attachment {
   FlushPolicy policy;   // own options only; 0 stands for the setting
   // Derived from the relation; filled by layout_of_relation.
   bool shape_known;
-  bool insert_triggers;  // user triggers that an INSERT would fire, here or in a partition
-  bool insert_rules;
+  bool insert_triggers;  // user triggers that an INSERT would fire
   char relkind;
   std::uint32_t generation;  // fingerprint of the row layout
   // Where this database's buffer has it; kNoQueueNo until first used.
@@ -49,6 +48,11 @@ const Attachment* find(Oid relation);
 bool has_relatives(Oid relation);
 // The attachment, only when mode is write_back and the buffer is usable.
 Attachment* find_write_back(Oid relation);
+
+// Whether the database has attached tables at all, and partitioned ones among them. Remembered until
+// that changes.
+bool any();
+bool any_partitioned();
 
 // Fills the derived part from the open relation.
 void learn_shape(Attachment* attachment, Relation relation);

@@ -10,6 +10,7 @@ extern "C" {
 #include "catalog/namespace.h"
 #include "commands/sequence.h"
 #include "utils/fmgroids.h"
+#include "utils/inval.h"
 #include "utils/syscache.h"
 }
 
@@ -124,6 +125,7 @@ bool read_attached(Oid relation, AttachedRow* row) {
 void insert_attached(const AttachedRow& row) {
   Relation table = table_open(relation_named(kAttached), RowExclusiveLock);
   CatalogTupleInsert(table, form(table, row));
+  CacheInvalidateRelcache(table);  // sessions remember whether there are attached tables
   table_close(table, NoLock);
 }
 
@@ -139,6 +141,7 @@ void delete_attached(Oid relation) {
   ScanKeyData key = by_relation(relation);
   Lookup lookup = begin(kAttached, kAttachedByRelation, &key, RowExclusiveLock);
   if (HeapTupleIsValid(lookup.tuple)) CatalogTupleDelete(lookup.table, &lookup.tuple->t_self);
+  CacheInvalidateRelcache(lookup.table);
   end(lookup);
 }
 
@@ -292,15 +295,15 @@ std::uint64_t count_rejections() {
   return count;
 }
 
-std::uint64_t visit_rejected(Oid relation, const std::int64_t* id, RejectedVisitor visit, void* context) {
+std::uint64_t visit_rejected(Oid relation, std::int64_t id, RejectedVisitor visit, void* context) {
   Relation table = table_open(relation_named("rejected_rows"), RowExclusiveLock);
   ScanKeyData keys[2];
   ScanKeyInit(&keys[0], kTable, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relation));
-  ScanKeyInit(&keys[1], kId, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(id == nullptr ? 0 : *id));
+  ScanKeyInit(&keys[1], kId, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(id));
   Relation index = index_open(relation_named("rejected_rows_by_relation"), AccessShareLock);
   // A fixed snapshot: an updated row is not met again.
   Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
-  SysScanDesc scan = systable_beginscan_ordered(table, index, snapshot, id == nullptr ? 1 : 2, keys);
+  SysScanDesc scan = systable_beginscan_ordered(table, index, snapshot, id == 0 ? 1 : 2, keys);
   std::uint64_t deleted = 0;
   while (HeapTuple tuple = systable_getnext_ordered(scan, ForwardScanDirection)) {
     Datum values[kColumns];

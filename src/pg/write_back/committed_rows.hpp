@@ -1,22 +1,21 @@
-// A statement that changes or locks rows of a table sees every row committed before it began: it
-// waits until those that are pending are stored, and looks at the table as it is then. UPDATE,
-// DELETE, MERGE, SELECT FOR UPDATE and SHARE, which foreign keys use to look for their referenced
-// row, and INSERT ... ON CONFLICT.
-//
-// In repeatable read and serializable transactions the snapshot is older than the flush: there the
-// rows that were pending when it was taken are not seen.
+// Waiting until what was acknowledged for a table is stored, for a session that is about to change or
+// lock its rows and may itself be what the flush worker waits for.
 #pragma once
 
 #include "pg/boundary/pg.hpp"
 
 extern "C" {
-#include "executor/execdesc.h"
+#include "nodes/plannodes.h"
 }
 
 namespace pgwc::committed_rows {
 
-// Called before an executor starts. Waits, interruptibly; may ERROR. Gives the query a new snapshot
-// if it had to wait.
-void await(QueryDesc* query);
+// Waits, interruptibly, until everything published for the table is stored; stores it here where the
+// worker cannot get at the table. Returns whether anything was pending. May ERROR.
+bool await_table(Oid table);
+
+// The same for the tables whose rows refer to those which the statement deletes or gives another key.
+// They must be in their table before: the worker would wait for this transaction to store them.
+bool await_referencing(const PlannedStmt* statement, RangeTblEntry* entry);
 
 }  // namespace pgwc::committed_rows

@@ -20,7 +20,6 @@
 
 extern "C" {
 #include "access/xlog.h"
-#include "mb/pg_wchar.h"
 #include "utils/guc.h"
 }
 
@@ -35,9 +34,6 @@ std::vector<FrameRef>& batch_frames() {
   static std::vector<FrameRef>* frames = new (storage) std::vector<FrameRef>;
   return *frames;
 }
-
-// Rows of the batch in hand that the table refused.
-std::uint64_t rejected_in_batch = 0;
 
 void note_success(QueueNo queue, std::uint64_t queue_id, std::uint64_t rejected) noexcept {
   LWLockAcquire(server_lock(), LW_EXCLUSIVE);
@@ -54,9 +50,6 @@ void note_success(QueueNo queue, std::uint64_t queue_id, std::uint64_t rejected)
 }
 
 void note_failure(QueueNo queue, std::uint64_t queue_id, const ErrorData* error) {
-  char* text = psprintf("%s: %s", unpack_sql_state(error->sqlerrcode), error->message ? error->message : "");
-  // Half a character is none.
-  text[pg_mbcliplen(text, static_cast<int>(strlen(text)), kErrorTextSize - 1)] = '\0';
   LWLockAcquire(server_lock(), LW_EXCLUSIVE);
   QueueStatus& status = server->queues[queue];
   if (status.queue_id == queue_id) {
@@ -66,7 +59,8 @@ void note_failure(QueueNo queue, std::uint64_t queue_id, const ErrorData* error)
     status.state = broken ? QueueState::kPaused : QueueState::kRetrying;
     status.not_before =
         broken ? PG_INT64_MAX : status.last_error_at + back_off_us(status.failures);
-    strlcpy(status.last_error, text, sizeof(status.last_error));
+    snprintf(status.last_error, sizeof(status.last_error), "%s: %s",
+             unpack_sql_state(error->sqlerrcode), error->message ? error->message : "");
   }
   LWLockRelease(server_lock());
   ConditionVariableBroadcast(&server->progress);
@@ -116,21 +110,34 @@ struct Pass {
   std::size_t count;
   FrameRef* frames;
 };
-Pass* passes = nullptr;
-Pass worker_pass;  // the worker's one; a session's live in TopTransactionContext
+Pass* passes = nullptr;  // in TopTransactionContext
 
-// Takes a batch and stores it, rows and watermark, in the current transaction.
-Batch store_in_transaction(Relation relation, QueueNo queue, std::int32_t attachment,
-                           const FlushLimits& limits) {
-  Batch batch{};
+// Takes a batch for the current transaction, whose end decides about it from here on. Null if nothing
+// is pending.
+Pass* take_batch(QueueNo queue, std::uint64_t queue_id, const FlushLimits& limits, Batch* batch) {
   std::vector<FrameRef>& frames = batch_frames();
-  no_throw([&] { batch = buffer().take(queue, limits, &frames); });
-  if (frames.empty()) return batch;
+  no_throw([&] { *batch = buffer().take(queue, limits, &frames); });
+  if (frames.empty()) return nullptr;
+  auto* pass = static_cast<Pass*>(MemoryContextAlloc(TopTransactionContext, sizeof(Pass)));
+  auto* own = static_cast<FrameRef*>(
+      MemoryContextAllocHuge(TopTransactionContext, sizeof(FrameRef) * frames.size()));
+  std::copy(frames.begin(), frames.end(), own);
+  *pass = {passes,   queue,          GetCurrentSubTransactionId(), GetCurrentTransactionId(),
+           GetCurrentCommandId(true), queue_id, batch->through, 0, frames.size(), own};
+  frames.clear();
+  passes = pass;
+  // Before the rows are stored: whoever reads the table in this transaction sees them there.
+  buffer().mark({own, pass->count}, pass->xid);
+  return pass;
+}
+
+// Stores a batch, rows and watermark.
+void store(Relation relation, std::int32_t attachment, Pass* pass) {
   auto* spans = static_cast<RowSpan*>(
-      MemoryContextAllocHuge(CurrentMemoryContext, sizeof(RowSpan) * frames.size()));
-  for (std::size_t i = 0; i < frames.size(); ++i) {
-    const std::span<const std::byte> rows = buffer().payload(frames[i]);
-    const FrameHeader& header = buffer().header(frames[i]);
+      MemoryContextAllocHuge(CurrentMemoryContext, sizeof(RowSpan) * pass->count));
+  for (std::size_t i = 0; i < pass->count; ++i) {
+    const std::span<const std::byte> rows = buffer().payload(pass->frames[i]);
+    const FrameHeader& header = buffer().header(pass->frames[i]);
     spans[i] = {rows.data(), rows.size(), InvalidCommandId, header.generation, header.origin};
   }
   // Index expressions and triggers are the owner's code and run with no more than the owner's
@@ -141,32 +148,13 @@ Batch store_in_transaction(Relation relation, QueueNo queue, std::int32_t attach
   SetUserIdAndSecContext(relation->rd_rel->relowner, security | SECURITY_RESTRICTED_OPERATION);
   const int nest_level = NewGUCNestLevel();
   SetConfigOption("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION);
-  const reject::Outcome outcome = reject::store_or_reject(relation, spans, frames.size());
-  rejected_in_batch = outcome.rejected;
+  pass->rejected = reject::store_or_reject(relation, spans, pass->count).rejected;
   AtEOXact_GUC(false, nest_level);
   SetUserIdAndSecContext(user, security);
   pfree(spans);
 
   PGWC_INJECT("flush-rows-stored");
-  catalog::write_watermark(attachment, buffer().incarnation(), batch.through);
-  return batch;
-}
-
-// From here on the end of the transaction decides about the batch.
-void enter(Pass* pass, QueueNo queue, std::uint64_t queue_id, const Batch& batch, FrameRef* frames,
-           std::size_t count) {
-  *pass = {passes,
-           queue,
-           GetCurrentSubTransactionId(),
-           GetCurrentTransactionId(),
-           GetCurrentCommandId(false),
-           queue_id,
-           batch.through,
-           rejected_in_batch,
-           count,
-           frames};
-  passes = pass;
-  buffer().mark({frames, count}, pass->xid);
+  catalog::write_watermark(attachment, buffer().incarnation(), pass->through);
   PGWC_INJECT("flush-marked");
 }
 
@@ -174,8 +162,6 @@ void enter(Pass* pass, QueueNo queue, std::uint64_t queue_id, const Batch& batch
 Outcome store_batch_in_transaction(QueueNo queue, const QueueView& view, bool watermark_applied,
                                    referenced::Queues* first) {
   const auto attachment = static_cast<std::int32_t>(view.id & 0xFFFFFFFF);
-  std::vector<FrameRef>& frames = batch_frames();
-  frames.clear();
   StartTransactionCommand();
   const Oid relid = catalog::relation_of(attachment);
   // A lock that is not free at once stalls only this table.
@@ -214,12 +200,13 @@ Outcome store_batch_in_transaction(QueueNo queue, const QueueView& view, bool wa
   constraint_mode::all_immediate();
   const FlushLimits limits = batch_limits(std::uint64_t{buffer().block_count()} * kBlockSize,
                                           std::size_t{1024} * maintenance_work_mem);
-  const Batch batch = store_in_transaction(relation, queue, attachment, limits);
-  table_close(relation, NoLock);
-  if (frames.empty())
-    buffer().finish(queue, {}, batch.through, kNoXid, 0);
+  Batch batch{};
+  Pass* pass = take_batch(queue, view.id, limits, &batch);
+  if (pass != nullptr)
+    store(relation, attachment, pass);
   else
-    enter(&worker_pass, queue, view.id, batch, frames.data(), frames.size());
+    buffer().finish(queue, {}, batch.through, kNoXid, 0);
+  table_close(relation, NoLock);
   CommitTransactionCommand();
   PGWC_INJECT("flush-finished");
   return batch.rows > 0 ? Outcome::kStored : Outcome::kNothing;
@@ -301,7 +288,6 @@ Outcome attempt(QueueNo queue, referenced::Queues* first) {
     FlushErrorState();
     AbortCurrentTransaction();
     MemoryContextSwitchTo(context);
-    batch_frames().clear();
     note_failure(queue, view.id, error);
     FreeErrorData(error);
     RESUME_INTERRUPTS();
@@ -351,20 +337,14 @@ std::uint64_t drain_here(Relation relation, std::int32_t attachment, QueueNo que
   // unflushed until it commits.
   if (drained_here(queue)) return 0;
 
+  Batch batch{};
+  Pass* pass = take_batch(queue, queue_id, {UINT64_MAX, UINT64_MAX}, &batch);
+  if (pass == nullptr) return 0;
   constraint_mode::immediate(relation);
-  const Batch batch =
-      store_in_transaction(relation, queue, attachment, FlushLimits{UINT64_MAX, UINT64_MAX});
+  store(relation, attachment, pass);
   constraint_mode::restore(relation);
-  std::vector<FrameRef>& frames = batch_frames();
-  if (frames.empty()) return 0;
   // The commit takes acknowledged rows out of the buffer: it must not be lost, whatever the session has set.
   ForceSyncCommit();
-  auto* pass = static_cast<Pass*>(MemoryContextAlloc(TopTransactionContext, sizeof(Pass)));
-  auto* own = static_cast<FrameRef*>(
-      MemoryContextAllocHuge(TopTransactionContext, sizeof(FrameRef) * frames.size()));
-  std::copy(frames.begin(), frames.end(), own);
-  enter(pass, queue, queue_id, batch, own, frames.size());
-  frames.clear();
   CommandCounterIncrement();
   return batch.rows;
 }
@@ -422,6 +402,15 @@ std::uint32_t lock_misses(QueueNo queue) {
   const std::uint32_t misses = server->queues[queue].lock_misses;
   LWLockRelease(server_lock());
   return misses;
+}
+
+bool own_pass(TransactionId xid, CommandId* command) {
+  for (const Pass* pass = passes; pass != nullptr; pass = pass->next) {
+    if (pass->xid != xid) continue;
+    *command = pass->command;
+    return true;
+  }
+  return false;
 }
 
 bool drained_here(QueueNo queue) {

@@ -39,6 +39,9 @@ bool drained_here(QueueNo queue);
 // How often the worker has found the table locked; for comparison.
 std::uint32_t lock_misses(QueueNo queue);
 
+// Whether this transaction stored rows under `xid`, and by which command.
+bool own_pass(TransactionId xid, CommandId* command);
+
 // Lets a table that failed or is paused be tried again, with its new options, once this transaction has committed.
 void resume(std::int32_t attachment);
 

@@ -1,0 +1,143 @@
+#include "pg/live_read/paths.hpp"
+
+#include "pg/boundary/compat.hpp"
+#include "pg/live_read/pending_append.hpp"
+#include "pg/live_read/pending_scan.hpp"
+#include "pg/server/shmem.hpp"
+#include "pg/tables/attachment.hpp"
+
+extern "C" {
+#include "access/sysattr.h"
+#include "catalog/partition.h"
+#include "nodes/bitmapset.h"
+#include "optimizer/cost.h"
+#include "optimizer/optimizer.h"
+#include "optimizer/pathnode.h"
+#include "optimizer/paths.h"
+#include "optimizer/plancat.h"
+#include "parser/parsetree.h"
+}
+
+namespace pgwc::live_read {
+
+bool pending_only = false;
+
+namespace {
+
+constinit set_rel_pathlist_hook_type previous_pathlist = nullptr;
+
+bool is_source(Oid relation, bool readable) {
+  const Attachment* attachment = attachments::find_write_back(relation);
+  return attachment != nullptr && (attachment->read_pending || !readable);
+}
+
+// Columns that a row has from its place in the table: a buffered one has none yet.
+bool uses_place(RelOptInfo* rel, Index rti, const RangeTblEntry* entry) {
+  Bitmapset* used = nullptr;
+  ListCell* cell;
+  foreach (cell, rel->baserestrictinfo)
+    pull_varattnos(reinterpret_cast<Node*>(lfirst_node(RestrictInfo, cell)->clause), rti, &used);
+  for (AttrNumber number = FirstLowInvalidHeapAttributeNumber + 1; number < 0; ++number) {
+    // The table is known, unless it is one partition of many.
+    if (number == TableOidAttributeNumber && entry->relkind != RELKIND_PARTITIONED_TABLE) continue;
+    if (bms_is_member(number - FirstLowInvalidHeapAttributeNumber, used) ||
+        (number >= rel->min_attr && !bms_is_empty(rel->attr_needed[number - rel->min_attr])))
+      return true;
+  }
+  return false;
+}
+
+// Whether the relation is read as a partition of one that the query names.
+bool is_reached_through_parent(PlannerInfo* root, Index rti) {
+  const AppendRelInfo* info = root->append_rel_array != nullptr ? root->append_rel_array[rti] : nullptr;
+  if (info == nullptr) return false;
+  const RangeTblEntry* parent = planner_rt_fetch(info->parent_relid, root);
+  return parent->rtekind == RTE_RELATION && parent->relkind == RELKIND_PARTITIONED_TABLE;
+}
+
+// The rest steps aside: what it needs is stored before the statement runs.
+bool can_merge(PlannerInfo* root, RelOptInfo* rel, Index rti, const RangeTblEntry* entry) {
+  const CmdType command = root->parse->commandType;
+  if ((command != CMD_SELECT && command != CMD_INSERT) || root->rowMarks != NIL ||
+      entry->tablesample != nullptr)
+    return false;
+  return !uses_place(rel, rti, entry);
+}
+
+Path* with_pending(PlannerInfo* root, RelOptInfo* rel, Path* path, List* sources, bool ordered,
+                   bool as_partition) {
+  Relids outer = PATH_REQ_OUTER(path);
+  List* parts = pending_only ? NIL : list_make1(path);
+  ListCell* cell;
+  foreach (cell, sources)
+    parts = lappend(parts, pending_scan::make_path(root, rel, lfirst_oid(cell), outer));
+  if (as_partition) return pending_append::make_path(root, rel, parts);
+  if (ordered)
+    return reinterpret_cast<Path*>(create_merge_append_path(root, rel, parts, path->pathkeys, outer));
+  return reinterpret_cast<Path*>(
+      create_append_path(root, rel, parts, NIL, NIL, outer, 0, false, -1));
+}
+
+Path* partial_with_pending(PlannerInfo* root, RelOptInfo* rel, Path* path, List* sources) {
+  List* pending = NIL;
+  ListCell* cell;
+  foreach (cell, sources)
+    pending = lappend(pending, pending_scan::make_path(root, rel, lfirst_oid(cell), nullptr));
+  return reinterpret_cast<Path*>(create_append_path(root, rel, pending, list_make1(path), NIL,
+                                                    nullptr, path->parallel_workers, true, -1));
+}
+
+void set_pathlist(PlannerInfo* root, RelOptInfo* rel, Index rti, RangeTblEntry* entry) {
+  if (previous_pathlist) previous_pathlist(root, rel, rti, entry);
+  if (entry->rtekind != RTE_RELATION || !buffer_ready() ||
+      entry->relid < FirstNormalObjectId || !attachments::any() ||
+      (entry->inh && entry->relkind != RELKIND_PARTITIONED_TABLE) || is_dummy_rel(rel))
+    return;
+  const bool as_partition = is_reached_through_parent(root, rti);
+  List* sources = NIL;
+  if (as_partition) {
+    if (is_source(entry->relid, true)) sources = list_make1_oid(entry->relid);
+  } else {
+    sources = sources_of(entry->relid, true);
+  }
+  if (sources == NIL || !can_merge(root, rel, rti, entry)) return;
+
+  List* paths = rel->pathlist;
+  List* partial = rel->partial_pathlist;
+  rel->pathlist = rel->partial_pathlist = NIL;
+  ListCell* cell;
+  foreach (cell, paths) {
+    auto* path = static_cast<Path*>(lfirst(cell));
+    add_path(rel, with_pending(root, rel, path, sources, false, as_partition));
+    if (path->pathkeys != NIL && path->param_info == nullptr && !as_partition)
+      add_path(rel, with_pending(root, rel, path, sources, true, false));
+  }
+  // The planner makes the paths of what it takes for a partitioned table anew, out of its
+  // partitions. They have been pruned; what is lost is pruning by parameters, and joining by
+  // partitions.
+  rel->part_scheme = nullptr;
+  if (!enable_parallel_append || pending_only || as_partition) return;
+  foreach (cell, partial)
+    add_partial_path(rel, partial_with_pending(root, rel, static_cast<Path*>(lfirst(cell)), sources));
+}
+
+}  // namespace
+
+List* sources_of(Oid relation, bool readable) {
+  List* sources = NIL;
+  if (is_source(relation, readable)) sources = list_make1_oid(relation);
+  if (!attachments::any_partitioned() || !attachments::has_relatives(relation) ||
+      !get_rel_relispartition(relation))
+    return sources;
+  ListCell* cell;
+  foreach (cell, get_partition_ancestors(relation))
+    if (is_source(lfirst_oid(cell), readable)) sources = lappend_oid(sources, lfirst_oid(cell));
+  return sources;
+}
+
+void install_planner_hooks() {
+  previous_pathlist = set_rel_pathlist_hook;
+  set_rel_pathlist_hook = set_pathlist;
+}
+
+}  // namespace pgwc::live_read

@@ -1,0 +1,225 @@
+#include "pg/live_read/pending_scan.hpp"
+
+#include "pg/boundary/compat.hpp"
+#include "pg/live_read/reader.hpp"
+#include "pg/server/settings.hpp"
+#include "pg/server/shmem.hpp"
+#include "pg/tables/attachment.hpp"
+
+extern "C" {
+#include "access/tupconvert.h"
+#include "commands/explain.h"
+#include "nodes/extensible.h"
+#include "optimizer/cost.h"
+#include "optimizer/optimizer.h"
+#include "optimizer/pathnode.h"
+#include "optimizer/restrictinfo.h"
+}
+
+namespace pgwc::pending_scan {
+
+namespace {
+
+struct PendingState {
+  CustomScanState custom;  // first
+  Oid source;
+  bool opened;
+  bool has_rows;
+  live_read::Reader reader;
+  TupleTableSlot* stored;      // as buffered
+  AttrMap* columns;            // from the source's columns to the partition's; null if they are the same
+  ResultRelInfo* partition;    // set if rows of other partitions must be left out
+};
+
+Plan* plan_path(PlannerInfo* root, RelOptInfo* rel, CustomPath* path, List* target_list,
+                List* clauses, List* children);
+Node* create_state(CustomScan* scan);
+void begin(CustomScanState* node, EState* estate, int flags);
+TupleTableSlot* execute(CustomScanState* node);
+void end(CustomScanState* node);
+void rescan(CustomScanState* node);
+void explain(CustomScanState* node, List* ancestors, ExplainState* es);
+
+const CustomPathMethods kPathMethods = {
+    .CustomName = "PendingScan", .PlanCustomPath = plan_path, .ReparameterizeCustomPathByChild = nullptr};
+const CustomScanMethods kScanMethods = {"PendingScan", create_state};
+const CustomExecMethods kExecMethods = {
+    .CustomName = "PendingScan",
+    .BeginCustomScan = begin,
+    .ExecCustomScan = execute,
+    .EndCustomScan = end,
+    .ReScanCustomScan = rescan,
+    .MarkPosCustomScan = nullptr,
+    .RestrPosCustomScan = nullptr,
+    .EstimateDSMCustomScan = nullptr,
+    .InitializeDSMCustomScan = nullptr,
+    .ReInitializeDSMCustomScan = nullptr,
+    .InitializeWorkerCustomScan = nullptr,
+    .ShutdownCustomScan = nullptr,
+    .ExplainCustomScan = explain,
+};
+
+Plan* plan_path(PlannerInfo*, RelOptInfo* rel, CustomPath* path, List* target_list, List* clauses,
+                List*) {
+  auto* scan = makeNode(CustomScan);
+  scan->scan.plan.targetlist = target_list;
+  scan->scan.plan.qual = extract_actual_clauses(clauses, false);
+  scan->scan.scanrelid = rel->relid;
+  scan->flags = path->flags;
+  scan->custom_private = path->custom_private;
+  scan->methods = &kScanMethods;
+  return &scan->scan.plan;
+}
+
+Node* create_state(CustomScan* scan) {
+  auto* state = reinterpret_cast<PendingState*>(newNode(sizeof(PendingState), T_CustomScanState));
+  state->custom.methods = &kExecMethods;
+  state->source = linitial_oid(scan->custom_private);
+  return reinterpret_cast<Node*>(state);
+}
+
+void begin(CustomScanState*, EState*, int) {}
+
+// The rows of one partition among those of its parent.
+void prepare_partition(PendingState* state, Relation source, Relation partition, EState* estate) {
+  state->columns = build_attrmap_by_name_if_req(RelationGetDescr(source),
+                                                RelationGetDescr(partition)
+#if PG_VERSION_NUM >= 160000
+                                                    , false
+#endif
+  );
+  state->partition = makeNode(ResultRelInfo);
+  InitResultRelInfo(state->partition, partition, 0, nullptr, 0);
+  (void)estate;
+}
+
+// What is pending is looked at when the first row is wanted, with the statement's own snapshot.
+void open(PendingState* state) {
+  state->opened = true;
+  EState* estate = state->custom.ss.ps.state;
+  Relation relation = state->custom.ss.ss_currentRelation;
+  Attachment* attachment = attachments::find_write_back(state->source);
+  if (attachment == nullptr || !attachment->read_pending || !settings::read_pending) return;
+  ensure_settled();
+  const std::uint64_t id = attachment->queue_id();
+  if (attachment->queue == kNoQueueNo || !buffer().is_queue(attachment->queue, id))
+    attachment->queue = buffer().find_queue(id);
+  const QueueNo queue = attachment->queue;
+  if (queue == kNoQueueNo ||
+      live_read::is_empty(queue, id, state->source, estate->es_snapshot))
+    return;
+  MemoryContext old = MemoryContextSwitchTo(estate->es_query_cxt);
+  Relation source = relation;
+  if (state->source != RelationGetRelid(relation)) {
+    source = table_open(state->source, AccessShareLock);
+    prepare_partition(state, source, relation, estate);
+  }
+  state->stored = MakeSingleTupleTableSlot(CreateTupleDescCopy(RelationGetDescr(source)), &TTSOpsMinimalTuple);
+  live_read::begin(&state->reader, queue, id, state->source,
+                   attachments::layout_fingerprint(RelationGetDescr(source)), estate->es_snapshot);
+  if (source != relation) table_close(source, NoLock);
+  MemoryContextSwitchTo(old);
+  state->has_rows = true;
+}
+
+// The row as the relation's own, in the scan's slot.
+void show(PendingState* state, TupleTableSlot* slot) {
+  slot_getallattrs(state->stored);
+  if (state->columns != nullptr) {
+    execute_attr_map_slot(state->columns, state->stored, slot);
+  } else {
+    ExecClearTuple(slot);
+    const auto columns = static_cast<std::size_t>(slot->tts_tupleDescriptor->natts);
+    memcpy(slot->tts_values, state->stored->tts_values, columns * sizeof(Datum));
+    memcpy(slot->tts_isnull, state->stored->tts_isnull, columns * sizeof(bool));
+    ExecStoreVirtualTuple(slot);
+  }
+  slot->tts_tableOid = RelationGetRelid(state->custom.ss.ss_currentRelation);
+}
+
+TupleTableSlot* next(ScanState* node) {
+  auto* state = reinterpret_cast<PendingState*>(node);
+  TupleTableSlot* slot = node->ss_ScanTupleSlot;
+  if (!state->opened) open(state);
+  while (state->has_rows) {
+    MinimalTuple tuple = live_read::next(&state->reader);
+    if (tuple == nullptr) break;
+    ExecStoreMinimalTuple(tuple, state->stored, false);
+    show(state, slot);
+    if (state->partition != nullptr &&
+        !ExecPartitionCheck(state->partition, slot, node->ps.state, false))
+      continue;
+    return slot;
+  }
+  return ExecClearTuple(slot);
+}
+
+bool recheck(ScanState*, TupleTableSlot*) { return true; }
+
+TupleTableSlot* execute(CustomScanState* node) { return ExecScan(&node->ss, next, recheck); }
+
+void end(CustomScanState* node) {
+  auto* state = reinterpret_cast<PendingState*>(node);
+  if (state->stored != nullptr) ExecDropSingleTupleTableSlot(state->stored);
+}
+
+void rescan(CustomScanState* node) {
+  auto* state = reinterpret_cast<PendingState*>(node);
+  if (state->has_rows) live_read::restart(&state->reader);
+  ExecScanReScan(&node->ss);
+}
+
+void explain(CustomScanState* node, List*, ExplainState* es) {
+  const auto* state = reinterpret_cast<const PendingState*>(node);
+  if (state->source != RelationGetRelid(node->ss.ss_currentRelation))
+    ExplainPropertyText("Pending In", get_rel_name(state->source), es);
+  if (!es->analyze) return;
+  ExplainPropertyInteger("Pending Rows Read", nullptr,
+                         static_cast<std::int64_t>(state->reader.rows_read), es);
+  if (es->buffers)
+    ExplainPropertyInteger("Write Buffer Blocks", nullptr,
+                           static_cast<std::int64_t>(state->reader.blocks_read), es);
+}
+
+double pending_rows(Oid source) {
+  Attachment* attachment = attachments::find_write_back(source);
+  if (attachment == nullptr) return 0;
+  const std::uint64_t id = attachment->queue_id();
+  if (attachment->queue == kNoQueueNo || !buffer().is_queue(attachment->queue, id))
+    attachment->queue = buffer().find_queue(id);
+  return attachment->queue == kNoQueueNo
+             ? 0
+             : static_cast<double>(buffer().view(attachment->queue).pending_rows);
+}
+
+}  // namespace
+
+void init() { RegisterCustomScanMethods(&kScanMethods); }
+
+Path* make_path(PlannerInfo* root, RelOptInfo* rel, Oid source, Relids required_outer) {
+  auto* path = makeNode(CustomPath);
+  path->path.pathtype = T_CustomScan;
+  path->path.parent = rel;
+  path->path.pathtarget = rel->reltarget;
+  path->path.param_info = get_baserel_parampathinfo(root, rel, required_outer);
+  path->path.parallel_safe = rel->consider_parallel;
+  path->flags = CUSTOMPATH_SUPPORT_PROJECTION;
+  path->methods = &kPathMethods;
+  path->custom_private = list_make1_oid(source);
+  const double rows = pending_rows(source);
+  const double share = rel->tuples > 0 ? rel->rows / rel->tuples : 1;
+  path->path.rows = clamp_row_est(rows * (share < 1 ? share : 1));
+  QualCost qual;
+  cost_qual_eval(&qual, rel->baserestrictinfo, root);
+  path->path.startup_cost = 0;
+  path->path.total_cost = rows * (cpu_tuple_cost + qual.per_tuple);
+  return &path->path;
+}
+
+Oid source_of(const Plan* plan) {
+  if (!IsA(plan, CustomScan)) return InvalidOid;
+  const auto* scan = reinterpret_cast<const CustomScan*>(plan);
+  return scan->methods == &kScanMethods ? linitial_oid(scan->custom_private) : InvalidOid;
+}
+
+}  // namespace pgwc::pending_scan

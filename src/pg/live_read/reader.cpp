@@ -1,0 +1,170 @@
+#include "core/frame.hpp"
+#include "pg/live_read/reader.hpp"
+
+#include "pg/server/shmem.hpp"
+#include "pg/write_back/flush.hpp"
+
+extern "C" {
+#include "access/subtrans.h"
+}
+
+namespace pgwc::live_read {
+
+namespace {
+
+constexpr int kSnapshotTooOld = MAKE_SQLSTATE('7', '2', '0', '0', '0');
+
+[[noreturn]] void raise_too_old(Oid relation) {
+  char* name = get_rel_name(relation);
+  ereport(ERROR, errcode(kSnapshotTooOld),
+          errmsg("snapshot too old for the buffered rows of table \"%s\"", name ? name : "?"),
+          errdetail("They were stored after the snapshot was taken, and the write buffer has since "
+                    "needed their space."),
+          errhint("Run the transaction again; shorten it, or raise \"writecache.buffer_size\"."));
+  pg_unreachable();
+}
+
+bool sees_transaction(TransactionId xid, Snapshot snapshot) {
+  return TransactionIdIsCurrentTransactionId(xid) ||
+         (!XidInMVCCSnapshot(xid, snapshot) && TransactionIdDidCommit(xid));
+}
+
+bool sees_flush(TransactionId xid, Snapshot snapshot) {
+  CommandId command;
+  if (flush::own_pass(xid, &command)) return command < snapshot->curcid;
+  return sees_transaction(xid, snapshot);
+}
+
+void check_freed(TransactionId freed_xid, Oid relation, Snapshot snapshot) {
+  if (freed_xid != kNoXid && !sees_transaction(freed_xid, snapshot)) raise_too_old(relation);
+}
+
+bool was_staged_before(const FrameHeader& frame, Snapshot snapshot) {
+  switch (frame_state(frame)) {
+    case FrameState::kPrepared:
+      return sees_transaction(frame.xid, snapshot);
+    case FrameState::kCommitted:
+    case FrameState::kPublished:
+    case FrameState::kFlushed:
+      // Committed for certain; the question is only whether it was before the snapshot.
+      return TransactionIdIsCurrentTransactionId(frame.xid) ||
+             !XidInMVCCSnapshot(frame.xid, snapshot);
+    default:
+      return false;
+  }
+}
+
+bool is_visible(Reader* reader, const FrameHeader& frame) {
+  if (!was_staged_before(frame, reader->snapshot)) return false;
+  if (frame.flush_xid == kNoXid) return true;
+  if (frame.flush_xid != reader->flush_xid) {
+    reader->flush_xid = frame.flush_xid;
+    reader->flush_seen = sees_flush(frame.flush_xid, reader->snapshot);
+  }
+  return !reader->flush_seen;
+}
+
+// Copies the next block that is still what it was.
+bool next_block(Reader* reader) {
+  while (reader->next_block < reader->block_count) {
+    CHECK_FOR_INTERRUPTS();
+    const BlockRef& ref = reader->blocks[reader->next_block++];
+    if (!buffer().copy_block(ref, reader->copy)) {
+      TransactionId freed_xid;
+      (void)buffer().is_empty(reader->queue, reader->queue_id, &freed_xid);
+      if (!buffer().is_queue(reader->queue, reader->queue_id)) raise_too_old(reader->relation);
+      check_freed(freed_xid, reader->relation, reader->snapshot);
+      continue;
+    }
+    ++reader->blocks_read;
+    reader->copy_used = ref.used;
+    reader->next_frame = sizeof(BlockHeader);
+    return true;
+  }
+  return false;
+}
+
+// The next frame that the snapshot sees, of the blocks that are left.
+const FrameHeader* next_frame(Reader* reader) {
+  for (;;) {
+    FrameCursor cursor(reader->copy, reader->copy_used, reader->next_frame);
+    while (cursor.next()) {
+      reader->next_frame = cursor.end();
+      if (is_visible(reader, cursor.header())) return &cursor.header();
+    }
+    if (!next_block(reader)) return nullptr;
+  }
+}
+
+}  // namespace
+
+bool is_empty(QueueNo queue, std::uint64_t queue_id, Oid relation, Snapshot snapshot) {
+  TransactionId freed_xid;
+  const bool empty = buffer().is_empty(queue, queue_id, &freed_xid);
+  if (empty) check_freed(freed_xid, relation, snapshot);
+  return empty;
+}
+
+void begin(Reader* reader, QueueNo queue, std::uint64_t queue_id, Oid relation, std::uint32_t layout,
+           Snapshot snapshot) {
+  *reader = {};
+  reader->queue = queue;
+  reader->queue_id = queue_id;
+  reader->relation = relation;
+  reader->layout = layout;
+  reader->snapshot = snapshot;
+  TransactionId freed_xid;
+  std::size_t capacity = 64;
+  for (;;) {
+    reader->blocks = static_cast<BlockRef*>(palloc(sizeof(BlockRef) * capacity));
+    reader->block_count =
+        buffer().list_blocks(queue, queue_id, reader->blocks, capacity, &freed_xid);
+    if (reader->block_count <= capacity) break;
+    pfree(reader->blocks);
+    capacity = reader->block_count + reader->block_count / 8;
+  }
+  check_freed(freed_xid, relation, snapshot);
+  if (reader->block_count > 0) reader->copy = static_cast<std::byte*>(palloc(kBlockSize));
+}
+
+MinimalTuple next(Reader* reader) {
+  if (reader->rows.empty()) {
+    const FrameHeader* frame = next_frame(reader);
+    if (frame == nullptr) return nullptr;
+    if (frame->generation != reader->layout)
+      // Stored by the command that changed the columns, which the snapshot does not see yet.
+      raise_too_old(reader->relation);
+    reader->rows = {reinterpret_cast<const std::byte*>(frame + 1), frame->payload_bytes};
+  }
+  auto* tuple = reinterpret_cast<MinimalTuple>(const_cast<std::byte*>(reader->rows.data()));
+  reader->rows = reader->rows.subspan(align_up<kRowAlign>(tuple->t_len));
+  ++reader->rows_read;
+  return tuple;
+}
+
+void restart(Reader* reader) {
+  reader->next_block = 0;
+  reader->copy_used = 0;
+  reader->next_frame = 0;
+  reader->rows = {};
+}
+
+bool sees_any(QueueNo queue, std::uint64_t queue_id, Oid relation, Snapshot snapshot,
+              bool unflushed_only) {
+  MemoryContext context =
+      AllocSetContextCreate(CurrentMemoryContext, "pg_writecache reader", ALLOCSET_DEFAULT_SIZES);
+  MemoryContext old = MemoryContextSwitchTo(context);
+  Reader reader;
+  begin(&reader, queue, queue_id, relation, 0, snapshot);
+  bool found = false;
+  while (const FrameHeader* frame = next_frame(&reader)) {
+    if (unflushed_only && frame_state(*frame) == FrameState::kFlushed) continue;
+    found = true;
+    break;
+  }
+  MemoryContextSwitchTo(old);
+  MemoryContextDelete(context);
+  return found;
+}
+
+}  // namespace pgwc::live_read
