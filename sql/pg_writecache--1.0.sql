@@ -255,3 +255,4 @@ COMMENT ON COLUMN writecache.stat_write_back.last_error_at IS 'when that was';
 
 GRANT USAGE ON SCHEMA writecache TO PUBLIC;
 GRANT SELECT ON writecache.attached, writecache.tables, writecache.stat_write_back, writecache.rejected TO PUBLIC;
+REVOKE EXECUTE ON FUNCTION writecache.attached_changed() FROM PUBLIC;

@@ -168,6 +168,16 @@ inline void check_insert_permissions(ParseState* pstate, ParseNamespaceItem* ite
 #endif
 }
 
+// Makes a planned statement ask for no permissions on tables.
+inline void ask_no_permissions(const PlannedStmt* statement) {
+  ListCell* cell;
+#if PG_VERSION_NUM >= 160000
+  foreach (cell, statement->permInfos) lfirst_node(RTEPermissionInfo, cell)->requiredPerms = 0;
+#else
+  foreach (cell, statement->rtable) lfirst_node(RangeTblEntry, cell)->requiredPerms = 0;
+#endif
+}
+
 // COPY's own words for who may not read the server's files or run programs on it.
 [[noreturn]] inline void raise_copy_denied(const char* role, const char* what) {
   constexpr char kHint[] =

@@ -17,6 +17,7 @@ extern "C" {
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_namespace.h"
 #include "commands/sequence.h"
+#include "commands/tablecmds.h"
 #include "commands/trigger.h"
 #include "foreign/fdwapi.h"
 #include "tcop/utility.h"
@@ -225,6 +226,7 @@ PGWC_FUNCTION(pgwc_attach) {
             errmsg("mode %s is not available in this version", label),
             errhint("Use mode write_back."));
   Relation relation = catalog::open_owned(relid, kLock);
+  CheckTableNotInUse(relation, "writecache.attach()");
   check_kind(relation);
   AttachedRow row;
   if (read_attached(relid, &row))
@@ -265,6 +267,8 @@ PGWC_FUNCTION(pgwc_detach) {
   // Against readers, too: a snapshot that sees the buffered rows and not yet the stored ones would
   // see neither in a table that is attached no more.
   Relation relation = catalog::open_owned(relation_argument(fcinfo), AccessExclusiveLock);
+  // A statement under way would go on staging rows.
+  CheckTableNotInUse(relation, "writecache.detach()");
   AttachedRow row;
   read_or_raise(relation, &row);
   const std::int32_t attachment = DatumGetInt32(row.values[kAttachment - 1]);
@@ -283,6 +287,9 @@ PGWC_FUNCTION(pgwc_attached_changed) {
     ereport(ERROR, errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
             errmsg("must be called as a trigger"));
   const auto* data = reinterpret_cast<const TriggerData*>(fcinfo->context);
+  if (RelationGetRelid(data->tg_relation) != relation_named("attached"))
+    ereport(ERROR, errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+            errmsg("must be a trigger of writecache.attached"));
   TupleDesc desc = RelationGetDescr(data->tg_relation);
   CacheInvalidateRelcache(data->tg_relation);
   for (HeapTuple tuple : {data->tg_trigtuple, data->tg_newtuple}) {

@@ -10,6 +10,8 @@
 
 extern "C" {
 #include "catalog/pg_enum.h"
+#include "catalog/pg_inherits.h"
+#include "rewrite/prs2lock.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
@@ -195,9 +197,34 @@ std::uint32_t layout_fingerprint(TupleDesc desc) {
   return print;
 }
 
+namespace {
+
+bool reaches_insert_triggers(Relation relation) {
+  if (has_user_insert_triggers(relation)) return true;
+  if (relation->rd_rel->relkind != RELKIND_PARTITIONED_TABLE) return false;
+  bool found = false;
+  ListCell* cell;
+  foreach (cell, find_all_inheritors(RelationGetRelid(relation), AccessShareLock, nullptr)) {
+    Relation member = relation_open(lfirst_oid(cell), NoLock);
+    found = found || has_user_insert_triggers(member);
+    relation_close(member, NoLock);
+  }
+  return found;
+}
+
+bool has_insert_rules(Relation relation) {
+  const RuleLock* rules = relation->rd_rules;
+  for (int i = 0; rules != nullptr && i < rules->numLocks; ++i)
+    if (rules->rules[i]->event == CMD_INSERT) return true;
+  return false;
+}
+
+}  // namespace
+
 void learn_shape(Attachment* attachment, Relation relation) {
   attachment->relkind = relation->rd_rel->relkind;
-  attachment->insert_triggers = has_user_insert_triggers(relation);
+  attachment->insert_triggers = reaches_insert_triggers(relation);
+  attachment->insert_rules = has_insert_rules(relation);
   attachment->generation = layout_fingerprint(RelationGetDescr(relation));
   attachment->shape_known = true;
 }

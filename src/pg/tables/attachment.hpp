@@ -25,7 +25,8 @@ struct Attachment {
   FlushPolicy policy;   // own options only; 0 stands for the setting
   // Derived from the relation; filled by layout_of_relation.
   bool shape_known;
-  bool insert_triggers;  // user triggers that an INSERT would fire
+  bool insert_triggers;  // user triggers that an INSERT would fire, here or in a partition
+  bool insert_rules;
   char relkind;
   std::uint32_t generation;  // fingerprint of the row layout
   // Where this database's buffer has it; kNoQueueNo until first used.

@@ -295,15 +295,15 @@ std::uint64_t count_rejections() {
   return count;
 }
 
-std::uint64_t visit_rejected(Oid relation, std::int64_t id, RejectedVisitor visit, void* context) {
+std::uint64_t visit_rejected(Oid relation, const std::int64_t* id, RejectedVisitor visit, void* context) {
   Relation table = table_open(relation_named("rejected_rows"), RowExclusiveLock);
   ScanKeyData keys[2];
   ScanKeyInit(&keys[0], kTable, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relation));
-  ScanKeyInit(&keys[1], kId, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(id));
+  ScanKeyInit(&keys[1], kId, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(id == nullptr ? 0 : *id));
   Relation index = index_open(relation_named("rejected_rows_by_relation"), AccessShareLock);
   // A fixed snapshot: an updated row is not met again.
   Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
-  SysScanDesc scan = systable_beginscan_ordered(table, index, snapshot, id == 0 ? 1 : 2, keys);
+  SysScanDesc scan = systable_beginscan_ordered(table, index, snapshot, id == nullptr ? 1 : 2, keys);
   std::uint64_t deleted = 0;
   while (HeapTuple tuple = systable_getnext_ordered(scan, ForwardScanDirection)) {
     Datum values[kColumns];

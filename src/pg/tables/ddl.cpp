@@ -18,6 +18,7 @@ extern "C" {
 #include "commands/extension.h"
 #include "commands/tablecmds.h"
 #include "nodes/parsenodes.h"
+#include "utils/inval.h"
 #include "utils/syscache.h"
 }
 
@@ -110,6 +111,9 @@ void drain_all() {
   foreach (cell, catalog::all_attached()) {
     const Oid relation = lfirst_oid(cell);
     LockRelationOid(relation, ShareRowExclusiveLock);
+    Relation opened = table_open(relation, NoLock);
+    CheckTableNotInUse(opened, "DROP EXTENSION");
+    table_close(opened, NoLock);
     drain_locked(relation);
     if (const Attachment* attachment = attachments::find(relation))
       drain::drop_queue_at_commit(attachment->number);
@@ -216,6 +220,24 @@ void before_alter(const AlterTableStmt* alter) {
   }
 }
 
+// A trigger that is allowed runs at the flush, as the owner of the table.
+void refuse_trigger_of_others(const RangeVar* name) {
+  const Oid relation = RangeVarGetRelid(name, NoLock, true);
+  if (!OidIsValid(relation)) return;
+  List* tables = list_make1_oid(relation);
+  if (get_rel_relispartition(relation))
+    tables = list_concat(tables, get_partition_ancestors(relation));
+  ListCell* cell;
+  foreach (cell, tables) {
+    const Attachment* attachment = attachments::find_write_back(lfirst_oid(cell));
+    if (attachment != nullptr && attachment->allow_triggers &&
+        !compat::is_table_owner(lfirst_oid(cell), GetUserId()))
+      ereport(ERROR, errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+              errmsg("must be owner of table \"%s\" to create a trigger on it", get_rel_name(lfirst_oid(cell))),
+              errdetail("It is attached with allow_triggers, and its triggers run as its owner."));
+  }
+}
+
 }  // namespace
 
 void before(Node* statement) {
@@ -239,6 +261,7 @@ void before(Node* statement) {
         await_named(lfirst_node(VacuumRelation, cell)->relation);
       break;
     case T_CreateTrigStmt:
+      refuse_trigger_of_others(castNode(CreateTrigStmt, statement)->relation);
       drain_named(castNode(CreateTrigStmt, statement)->relation, ShareRowExclusiveLock);
       break;
     case T_RuleStmt:
@@ -251,6 +274,18 @@ void before(Node* statement) {
     default:
       break;
   }
+}
+
+void after(Node* statement) {
+  const RangeVar* name = nullptr;
+  if (IsA(statement, CreateTrigStmt)) name = castNode(CreateTrigStmt, statement)->relation;
+  if (IsA(statement, AlterTableStmt)) name = castNode(AlterTableStmt, statement)->relation;
+  const Oid relation = name == nullptr ? InvalidOid : RangeVarGetRelid(name, NoLock, true);
+  if (!OidIsValid(relation) || !get_rel_relispartition(relation)) return;
+  ListCell* cell;
+  foreach (cell, get_partition_ancestors(relation))
+    if (attachments::find_write_back(lfirst_oid(cell)) != nullptr)
+      CacheInvalidateRelcacheByRelid(lfirst_oid(cell));
 }
 
 void install_hook() {

@@ -16,6 +16,9 @@ namespace pgwc::ddl {
 // ERROR.
 void before(Node* statement);
 
+// After a command that was let through: attached tables learn of new triggers of their partitions.
+void after(Node* statement);
+
 // Notices dropped tables: their attachment and queue go with them.
 void install_hook();
 

@@ -99,6 +99,7 @@ void process(PlannedStmt* planned, const char* query, bool read_only_tree,
         {
           pass_on(planned, query, read_only_tree, context, parameters, environment, destination,
                   completion);
+          ddl::after(statement);
         }
         PG_FINALLY();
         { --running_ddl; }

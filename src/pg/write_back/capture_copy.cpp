@@ -147,22 +147,30 @@ std::uint64_t copy_rows(CopyFromState source, Relation relation, ParseState* pst
 bool try_copy(CopyStmt* statement, const char* query, QueryCompletion* completion) {
   Attachment* attachment = captured_target(statement);
   if (attachment == nullptr) return false;
-  Relation relation = table_open(attachment->relation, NoLock);
-  if (!attachment->shape_known) attachments::learn_shape(attachment, relation);
+  const Oid relid = attachment->relation;
+  Relation relation = table_open(relid, NoLock);
+  while (attachment != nullptr && !attachment->shape_known) {
+    attachments::learn_shape(attachment, relation);
+    attachment = attachments::find_write_back(relid);
+  }
   ParseState* pstate = make_parsestate(nullptr);
   pstate->p_sourcetext = query;
   ParseNamespaceItem* item =
       addRangeTableEntryForRelation(pstate, relation, RowExclusiveLock, nullptr, false, false);
   compat::require_insert(item);
   // What must be decided before anything is read from the client.
-  bool plain = (attachment->insert_triggers && !attachment->allow_triggers) ||
-               check_enable_rls(attachment->relation, InvalidOid, true) == RLS_ENABLED;
+  bool plain = attachment == nullptr || attachment->insert_rules ||
+               (attachment->insert_triggers && !attachment->allow_triggers) ||
+               check_enable_rls(relid, InvalidOid, true) == RLS_ENABLED;
   List* where = NIL;
   if (!plain) {
     where =
         transform_where(pstate, item, static_cast<Node*>(copyObjectImpl(statement->whereClause)));
     plain = where_needs_plain_path(relation, where);
   }
+  // Looked up again: what the WHERE clause needed of the catalog may have moved it.
+  attachment = attachments::find_write_back(relid);
+  if (attachment == nullptr) plain = true;
   if (plain) {
     table_close(relation, NoLock);
     return false;

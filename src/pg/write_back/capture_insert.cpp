@@ -91,7 +91,7 @@ Node* create_state(CustomScan*) {
 bool must_step_aside(Relation relation, Attachment* attachment) {
   return attachment == nullptr || !settings::capture || IsolationIsSerializable() ||
          IsInParallelMode() || !IsUnderPostmaster || settings::bulk_bypass_kb == 0 ||
-         (attachment->insert_triggers && !attachment->allow_triggers) ||
+         (attachment->insert_triggers && !attachment->allow_triggers) || attachment->insert_rules ||
          storing_into() == RelationGetRelid(relation) || utility::is_ddl_running();
 }
 
@@ -147,8 +147,10 @@ void begin(CustomScanState* node, EState* estate, int flags) {
   const Index target = static_cast<Index>(linitial_int(state->modify->resultRelations));
   Relation relation = compat::target_relation(estate, target);
   Attachment* attachment = attachments::find_write_back(RelationGetRelid(relation));
-  if (attachment != nullptr && !attachment->shape_known)
+  while (attachment != nullptr && !attachment->shape_known) {
     attachments::learn_shape(attachment, relation);
+    attachment = attachments::find_write_back(RelationGetRelid(relation));
+  }
   state->aside = must_step_aside(relation, attachment);
   if (!state->aside && (flags & EXEC_FLAG_EXPLAIN_ONLY) == 0) {
     state->stage = staging::open(relation, attachment);

@@ -15,6 +15,11 @@ namespace {
 // Constraints of a foreign table are promises of another server, which an INSERT does not check.
 bool is_checked_here(const ResultRelInfo* target) { return target->ri_FdwRoutine == nullptr; }
 
+// What BEFORE triggers will make of a row is not known yet; the executor checks it after them.
+bool is_completed_later(Relation relation) {
+  return relation->trigdesc != nullptr && relation->trigdesc->trig_insert_before_row;
+}
+
 // The partition's row, and its constraints. Its generated columns are computed by the flush; the table's own by check_row.
 void check_in_partition(RowCheck* check, TupleTableSlot* row) {
   ResultRelInfo* leaf =
@@ -24,7 +29,8 @@ void check_in_partition(RowCheck* check, TupleTableSlot* row) {
   if (TupleConversionMap* map = compat::root_to_child_map(leaf, check->estate))
     leaf_row = execute_attr_map_slot(map->attrMap, row, leaf->ri_PartitionTupleSlot);
   leaf_row->tts_tableOid = RelationGetRelid(leaf->ri_RelationDesc);
-  if (is_checked_here(leaf) && RelationGetDescr(leaf->ri_RelationDesc)->constr != nullptr)
+  if (is_checked_here(leaf) && !is_completed_later(leaf->ri_RelationDesc) &&
+      RelationGetDescr(leaf->ri_RelationDesc)->constr != nullptr)
     ExecConstraints(leaf, leaf_row, check->estate);
 }
 
@@ -55,7 +61,7 @@ void check_row(RowCheck* check, TupleTableSlot* row) {
     row->tts_tableOid = RelationGetRelid(relation);
     return;
   }
-  if (!is_checked_here(check->target)) return;
+  if (!is_checked_here(check->target) || is_completed_later(relation)) return;
   if (RelationGetDescr(relation)->constr != nullptr)
     ExecConstraints(check->target, row, check->estate);
   if (relation->rd_rel->relispartition) ExecPartitionCheck(check->target, row, check->estate, true);

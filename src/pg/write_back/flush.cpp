@@ -20,6 +20,7 @@
 
 extern "C" {
 #include "access/xlog.h"
+#include "mb/pg_wchar.h"
 #include "utils/guc.h"
 }
 
@@ -50,6 +51,9 @@ void note_success(QueueNo queue, std::uint64_t queue_id, std::uint64_t rejected)
 }
 
 void note_failure(QueueNo queue, std::uint64_t queue_id, const ErrorData* error) {
+  char* text = psprintf("%s: %s", unpack_sql_state(error->sqlerrcode), error->message ? error->message : "");
+  // Half a character is none.
+  text[pg_mbcliplen(text, static_cast<int>(strlen(text)), kErrorTextSize - 1)] = '\0';
   LWLockAcquire(server_lock(), LW_EXCLUSIVE);
   QueueStatus& status = server->queues[queue];
   if (status.queue_id == queue_id) {
@@ -59,8 +63,7 @@ void note_failure(QueueNo queue, std::uint64_t queue_id, const ErrorData* error)
     status.state = broken ? QueueState::kPaused : QueueState::kRetrying;
     status.not_before =
         broken ? PG_INT64_MAX : status.last_error_at + back_off_us(status.failures);
-    snprintf(status.last_error, sizeof(status.last_error), "%s: %s",
-             unpack_sql_state(error->sqlerrcode), error->message ? error->message : "");
+    strlcpy(status.last_error, text, sizeof(status.last_error));
   }
   LWLockRelease(server_lock());
   ConditionVariableBroadcast(&server->progress);

@@ -15,6 +15,7 @@ extern "C" {
 #include "utils/hsearch.h"
 #include "utils/inval.h"
 #include "utils/jsonb.h"
+#include "utils/syscache.h"
 #include "utils/typcache.h"
 }
 
@@ -42,6 +43,9 @@ void forget(Datum, Oid relation) {
     if (relation == InvalidOid || entry->key.relation == relation) entry->valid = false;
 }
 
+// The statements name tables by their schemas.
+void forget_all(Datum, int, std::uint32_t) { forget(0, InvalidOid); }
+
 PreparedInsert* find_prepared(PlanKey key) {
   if (prepared == nullptr) {
     HASHCTL control{};
@@ -49,6 +53,7 @@ PreparedInsert* find_prepared(PlanKey key) {
     control.entrysize = sizeof(PreparedInsert);
     prepared = hash_create("pg_writecache inserts", 16, &control, HASH_ELEM | HASH_BLOBS);
     CacheRegisterRelcacheCallback(forget, 0);
+    CacheRegisterSyscacheCallback(NAMESPACEOID, forget_all, 0);
   }
   bool found;
   auto* entry = static_cast<PreparedInsert*>(hash_search(prepared, &key, HASH_ENTER, &found));

@@ -16,6 +16,9 @@ constinit ExecutorStart_hook_type previous_start = nullptr;
 
 // The only mention of the table as the target of an INSERT does not read it.
 bool is_insert_target_only(const PlannedStmt* statement, Index index) {
+  if (IsA(statement->planTree, ModifyTable) &&
+      castNode(ModifyTable, statement->planTree)->onConflictAction != ONCONFLICT_NONE)
+    return false;
   return statement->commandType == CMD_INSERT && list_length(statement->resultRelations) == 1 &&
          static_cast<Index>(linitial_int(statement->resultRelations)) == index;
 }
@@ -34,6 +37,7 @@ void spill_for(const PlannedStmt* statement) {
 
 void start(QueryDesc* query, int flags) {
   if ((flags & EXEC_FLAG_EXPLAIN_ONLY) == 0 && staging::any()) spill_for(query->plannedstmt);
+  keep_rights(query);
   if (previous_start)
     previous_start(query, flags);
   else

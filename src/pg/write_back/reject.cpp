@@ -223,8 +223,12 @@ Relation open_for_owner(FunctionCallInfo fcinfo, const char* function) {
   return catalog::open_owned(PG_GETARG_OID(0), RowExclusiveLock);
 }
 
-std::int64_t id_argument(FunctionCallInfo fcinfo) {
-  return PG_ARGISNULL(1) ? 0 : PG_GETARG_INT64(1);
+// Null for all of the table's rows.
+const std::int64_t* id_argument(FunctionCallInfo fcinfo) {
+  if (PG_ARGISNULL(1)) return nullptr;
+  auto* id = static_cast<std::int64_t*>(palloc(sizeof(std::int64_t)));
+  *id = PG_GETARG_INT64(1);
+  return id;
 }
 
 }  // namespace
@@ -246,8 +250,11 @@ PGWC_FUNCTION(pgwc_retry_rejected) {
                   errhint("Insert it from column \"row\" of writecache.rejected and discard it."));
         const RowSpan span{row->row, row->row_bytes, InvalidCommandId, layout, InvalidOid};
         row->error = reject::try_in_subtransaction([&] { store_rows(relation, &span, 1, false); });
-        return row->error == nullptr ? catalog::RejectedFate::kDelete
-                                     : catalog::RejectedFate::kCountAttempt;
+        if (row->error == nullptr) return catalog::RejectedFate::kDelete;
+        // A cancel, a timeout, a lock: not the row's fault.
+        if (reject::kind_of(row->error->sqlerrcode) == reject::ErrorKind::kTransient)
+          ReThrowError(const_cast<ErrorData*>(row->error));
+        return catalog::RejectedFate::kCountAttempt;
       });
   SetUserIdAndSecContext(user, security);
   constraint_mode::restore(relation);

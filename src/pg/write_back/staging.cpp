@@ -25,6 +25,7 @@ struct Mark {
   SubTransactionId owner;
   SubTransactionId spilled_in;  // InvalidSubTransactionId: not in the table
   CommandId command;
+  Oid staged_by;
 };
 
 }  // namespace
@@ -39,6 +40,7 @@ struct Stage {
   bool bypassing;  // too much for the buffer: rows only stop here to be stored in bulk
   bool oversized;  // holds a row that no block can take
   bool spilled;    // some mark's rows are in the table
+  bool storing;    // a spill is under way, and what it runs must not begin another
   char* data;
   std::size_t used;
   std::size_t capacity;
@@ -84,9 +86,10 @@ std::size_t mark_end(const Stage* stage, std::size_t i) {
 void mark_rows(Stage* stage) {
   const SubTransactionId owner = GetCurrentSubTransactionId();
   const CommandId command = GetCurrentCommandId(true);
+  stage->staged_by = GetUserId();
   if (stage->mark_count > 0) {
     Mark& last = stage->marks[stage->mark_count - 1];
-    if (last.owner == owner && last.command == command &&
+    if (last.owner == owner && last.command == command && last.staged_by == stage->staged_by &&
         last.spilled_in == InvalidSubTransactionId)
       return;
     if (last.begin == stage->used) --stage->mark_count;
@@ -99,7 +102,8 @@ void mark_rows(Stage* stage) {
                                                    : repalloc_huge(stage->marks, size));
     stage->mark_capacity = capacity;
   }
-  stage->marks[stage->mark_count++] = {stage->used, owner, InvalidSubTransactionId, command};
+  stage->marks[stage->mark_count++] = {stage->used, owner, InvalidSubTransactionId, command,
+                                      stage->staged_by};
 }
 
 // Back to an empty stage, its memory kept if it is small. Callable in callbacks: frees, never
@@ -116,7 +120,7 @@ void recycle(Stage* stage) noexcept {
     stage->mark_capacity = 0;
   }
   stage->used = stage->mark_count = 0;
-  stage->bypassing = stage->oversized = stage->spilled = false;
+  stage->bypassing = stage->oversized = stage->spilled = stage->storing = false;
   stage->relation = InvalidOid;
   stage->next = idle_stages;
   idle_stages = stage;
@@ -132,6 +136,7 @@ void forget_all() noexcept {
 }
 
 bool has_unspilled(const Stage* stage) {
+  if (stage->storing) return false;
   for (std::size_t i = 0; i < stage->mark_count; ++i)
     if (stage->marks[i].spilled_in == InvalidSubTransactionId &&
         stage->marks[i].begin < mark_end(stage, i))
@@ -158,6 +163,16 @@ void drop_spilled(Stage* stage) {
   stage->used = bytes;
 }
 
+// As who staged them: index expressions, checks and triggers must not run with anybody else's rights.
+void store_as(Oid role, Relation relation, const RowSpan* spans, std::size_t count) {
+  Oid user;
+  int security;
+  GetUserIdAndSecContext(&user, &security);
+  if (role != user) SetUserIdAndSecContext(role, security | SECURITY_LOCAL_USERID_CHANGE);
+  store_rows(relation, spans, count, false);
+  SetUserIdAndSecContext(user, security);
+}
+
 void spill_stage(Stage* stage, Relation relation) {
   const SubTransactionId current = GetCurrentSubTransactionId();
   auto* spans = static_cast<RowSpan*>(palloc(sizeof(RowSpan) * (stage->mark_count + 1)));
@@ -167,10 +182,20 @@ void spill_stage(Stage* stage, Relation relation) {
     const std::size_t end = mark_end(stage, i);
     if (mark.spilled_in != InvalidSubTransactionId || mark.begin == end) continue;
     spans[count++] = {reinterpret_cast<const std::byte*>(stage->data) + mark.begin,
-                      end - mark.begin, mark.command, 0, stage->staged_by};
+                      end - mark.begin, mark.command, 0, mark.staged_by};
   }
   if (count > 0) {
-    store_rows(relation, spans, count, false);
+    stage->storing = true;
+    PG_TRY();
+    {
+      for (std::size_t from = 0, to; from < count; from = to) {
+        for (to = from + 1; to < count && spans[to].staged_by == spans[from].staged_by;) ++to;
+        store_as(spans[from].staged_by, relation, spans + from, to - from);
+      }
+    }
+    PG_FINALLY();
+    { stage->storing = false; }
+    PG_END_TRY();
     for (std::size_t i = 0; i < stage->mark_count; ++i)
       if (stage->marks[i].spilled_in == InvalidSubTransactionId)
         stage->marks[i].spilled_in = current;
@@ -431,10 +456,7 @@ void init() {
 
 Stage* open(Relation relation, Attachment* attachment) {
   Stage* stage = find_stage(RelationGetRelid(relation));
-  if (stage != nullptr && stage->queue_id == attachment->queue_id()) {
-    stage->staged_by = GetUserId();
-    return stage;
-  }
+  if (stage != nullptr && stage->queue_id == attachment->queue_id()) return stage;
   if (database == nullptr) database = database_slot(MyDatabaseId);
   if (database == nullptr || !attachments::open_queue(attachment)) return nullptr;
   stage = new_stage();

@@ -12,11 +12,13 @@ extern "C" {
 #include "access/heapam.h"
 #include "access/tableam.h"
 #include "catalog/pg_am.h"
+#include "catalog/pg_authid.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
 #include "executor/tuptable.h"
 #include "lib/stringinfo.h"
 #include "utils/guc.h"
+#include "utils/plancache.h"
 #include "utils/queryenvironment.h"
 #include "utils/tuplestore.h"
 }
@@ -33,6 +35,7 @@ constexpr char kBatchName[] = "pg_writecache_batch";
 
 Oid current_target = InvalidOid;
 CommandId command_to_keep = InvalidCommandId;
+bool own_statement = false;
 
 // Calls fn(MinimalTuple) for every row.
 template <class Fn>
@@ -164,6 +167,22 @@ char* insert_statement(Relation relation, bool ignore_conflicts) {
                   columns.data, columns.data, kBatchName, conflicts);
 }
 
+// Rights and policies were looked at when the rows were staged, for who staged them. They are not asked again for who
+// stores them: the name is looked up as a superuser, which runs no code of anybody's, and keep_rights does the rest.
+SPIPlanPtr prepare(const char* statement) {
+  Oid user;
+  int security;
+  GetUserIdAndSecContext(&user, &security);
+  SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID, security | SECURITY_LOCAL_USERID_CHANGE);
+  SPIPlanPtr plan = SPI_prepare(statement, 0, nullptr);
+  SetUserIdAndSecContext(user, security);
+  if (plan == nullptr)
+    elog(ERROR, "storing buffered rows failed: %s", SPI_result_code_string(SPI_result));
+  linitial_node(CachedPlanSource, SPI_plan_get_plan_sources(plan))->dependsOnRLS = false;
+  own_statement = true;
+  return plan;
+}
+
 // Spans of one command.
 std::uint64_t store_by_executor(Relation relation, const RowSpan* spans, std::size_t count,
                                 bool ignore_conflicts) {
@@ -177,12 +196,6 @@ std::uint64_t store_by_executor(Relation relation, const RowSpan* spans, std::si
   ExecDropSingleTupleTableSlot(slot);
 
   char* statement = insert_statement(relation, ignore_conflicts);
-  Oid user;
-  int security;
-  GetUserIdAndSecContext(&user, &security);
-  // A flush has restricted itself already. A transaction's own rows are stored as plain SQL stores
-  // them, deferred constraints included.
-  SetUserIdAndSecContext(relation->rd_rel->relowner, security | SECURITY_LOCAL_USERID_CHANGE);
   const int nest_level = NewGUCNestLevel();
   SetConfigOption("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION);
 
@@ -196,14 +209,13 @@ std::uint64_t store_by_executor(Relation relation, const RowSpan* spans, std::si
   if (SPI_register_relation(batch) != SPI_OK_REL_REGISTER)
     elog(ERROR, "SPI_register_relation failed");
   command_to_keep = spans[0].command;
-  const int result = SPI_execute(statement, false, 0);
+  const int result = SPI_execute_plan(prepare(statement), nullptr, nullptr, false, 0);
   if (result != SPI_OK_INSERT)
     elog(ERROR, "storing buffered rows failed: %s", SPI_result_code_string(result));
   const std::uint64_t stored = SPI_processed;
   SPI_finish();
 
   AtEOXact_GUC(false, nest_level);
-  SetUserIdAndSecContext(user, security);
   tuplestore_end(rows);
   return stored;
 }
@@ -243,6 +255,12 @@ bool is_plain_heap(Relation relation) {
 
 Oid storing_into() { return current_target; }
 
+void keep_rights(const QueryDesc* query) {
+  if (!own_statement) return;
+  own_statement = false;
+  compat::ask_no_permissions(query->plannedstmt);
+}
+
 void keep_command(QueryDesc* query) {
   if (command_to_keep == InvalidCommandId) return;
   query->estate->es_output_cid = command_to_keep;
@@ -274,6 +292,7 @@ std::uint64_t store_rows(Relation relation, const RowSpan* spans, std::size_t sp
     {
       current_target = outer_target;
       command_to_keep = InvalidCommandId;
+      own_statement = false;
     }
     PG_END_TRY();
   }

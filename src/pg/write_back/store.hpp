@@ -2,7 +2,7 @@
 //
 // Two ways. A plain heap without triggers takes table_multi_insert, with the rows sorted by the
 // index that the batch is most out of order for. Everything else goes through the executor as
-// INSERT ... SELECT, as the table's owner.
+// INSERT ... SELECT. Both run as the current user.
 #pragma once
 
 #include "pg/boundary/pg.hpp"
@@ -23,6 +23,9 @@ struct RowSpan {
 // `sort` allows index order.
 std::uint64_t store_rows(Relation relation, const RowSpan* spans, std::size_t span_count,
                          bool sort);
+
+// For the executor's start hook, before the query is set up: rows that go through the executor were allowed before.
+void keep_rights(const QueryDesc* query);
 
 // For the executor's start hook, once the query is set up: rows that go through the executor keep the
 // command they were inserted by, so that the transaction's snapshots see them as they should.
