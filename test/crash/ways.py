@@ -320,7 +320,7 @@ class Ways:
 
     def own_rows(self, tx):
         """Reads and changes the rows it has just inserted."""
-        table = self.random.choice((tables.PLAIN, tables.INDEXED, tables.UNIQUE, tables.EMPTIED))
+        table = self.table_of_rows_that_spill()
         self.session.run("BEGIN")
         rows = self.rows(tx, table, self.random.randint(1, 10))
         self.session.run(self.insert_text(table, rows))
