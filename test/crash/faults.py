@@ -3,7 +3,7 @@ import signal
 import time
 
 import tables
-from cluster import ENOUGH_TABLES, send
+from cluster import ENOUGH_TABLES, Stuck, send
 
 BACKEND_POINTS = ("reserved", "frame-filled", "prepared", "committed", "published", "aborted")
 WORKER_POINTS = ("flush-rows-stored", "flush-marked", "flush-committed", "flush-finished", "before-free", "after-free",
@@ -34,7 +34,7 @@ class Faults:
         what, pid = self.victim(("backend", "backend", "worker", "worker", "launcher", "checkpointer", "walwriter"))
         if pid:
             send(pid, signal.SIGKILL)
-            self.cluster.wait_ready()
+            self.revive()
         return f"kill -9 {what}"
 
     def kill_postmaster(self):
@@ -171,10 +171,20 @@ class Faults:
             if time.monotonic() > deadline or not self.cluster.stopped():
                 break
             time.sleep(0.01)
-        if self.cluster.postmaster() is None:
-            self.cluster.bury()
-            self.restart()
-        self.cluster.wait_ready()
+        self.revive()
+
+    def revive(self):
+        """Waits until the server answers. A session that was late to hear of it may still have killed the postmaster."""
+        while True:
+            if self.cluster.postmaster() is None:
+                self.cluster.bury()
+                self.restart()
+            try:
+                self.cluster.wait_ready()
+                return
+            except Stuck:
+                if self.cluster.postmaster() is not None:
+                    raise
 
 
 def random_settings(rng):
