@@ -287,7 +287,11 @@ void place_rows() {
       staging::spill(stage->relation);
       // The loop over deferred triggers that a commit begins with is over.
       AfterTriggerFireDeferred();
-      compact(stage);
+      // Triggers may have staged more rows, also for tables that are through already.
+      buffer().discard({frames, frame_count});
+      frame_count = 0;
+      stage = used_stages;
+      continue;
     }
     stage = stage->next;
   }
@@ -340,7 +344,11 @@ void xact_callback(XactEvent event, void*) {
       // keep them so.
       if (buffer_ready()) {
         ensure_settled();
-        staging::spill_all();
+        // Triggers may stage more rows; the loop over deferred ones that a PREPARE begins with is over.
+        while (staging::any()) {
+          staging::spill_all();
+          AfterTriggerFireDeferred();
+        }
       }
       break;
     case XACT_EVENT_COMMIT:
@@ -489,17 +497,20 @@ bool any() {
 }
 
 bool has_rows(Oid relation) {
-  Stage* stage = find_stage(relation);
-  return stage != nullptr && has_unspilled(stage);
+  for (Stage* stage = used_stages; stage != nullptr; stage = stage->next)
+    if (stage->relation == relation && has_unspilled(stage)) return true;
+  return false;
 }
 
 void spill(Oid relation) {
-  Stage* stage = find_stage(relation);
-  if (stage == nullptr || !has_unspilled(stage)) return;
-  // The statement that staged the rows holds the lock already.
-  Relation opened = table_open(relation, RowExclusiveLock);
-  spill_stage(stage, opened);
-  table_close(opened, NoLock);
+  // A table that was detached and attached again in a savepoint has two stages.
+  for (Stage* stage = used_stages; stage != nullptr; stage = stage->next) {
+    if (stage->relation != relation || !has_unspilled(stage)) continue;
+    // The statement that staged the rows holds the lock already.
+    Relation opened = table_open(relation, RowExclusiveLock);
+    spill_stage(stage, opened);
+    table_close(opened, NoLock);
+  }
 }
 
 void spill_all() {
