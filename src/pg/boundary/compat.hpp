@@ -5,6 +5,7 @@
 #include "pg/boundary/pg.hpp"
 
 extern "C" {
+#include "catalog/pg_extension.h"
 #include "commands/copy.h"
 #include "nodes/nodeFuncs.h"
 #include "nodes/plannodes.h"
@@ -56,6 +57,14 @@ inline bool is_table_owner(Oid relation, Oid user) {
   return object_ownercheck(RelationRelationId, relation, user);
 #else
   return pg_class_ownercheck(relation, user);
+#endif
+}
+
+inline bool is_extension_owner(Oid extension, Oid user) {
+#if PG_VERSION_NUM >= 160000
+  return object_ownercheck(ExtensionRelationId, extension, user);
+#else
+  return pg_extension_ownercheck(extension, user);
 #endif
 }
 

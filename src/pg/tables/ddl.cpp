@@ -10,6 +10,7 @@
 
 extern "C" {
 #include "catalog/dependency.h"
+#include "catalog/heap.h"
 #include "catalog/namespace.h"
 #include "catalog/objectaccess.h"
 #include "catalog/partition.h"
@@ -134,7 +135,11 @@ bool drops_the_extension(const DropStmt* drop) {
   if (drop->removeType != OBJECT_EXTENSION) return false;
   ListCell* cell;
   foreach (cell, drop->objects)
-    if (strcmp(strVal(lfirst(cell)), kExtension) == 0) return true;
+    if (strcmp(strVal(lfirst(cell)), kExtension) == 0) {
+      // Others are told by PostgreSQL.
+      const Oid extension = get_extension_oid(kExtension, true);
+      return OidIsValid(extension) && compat::is_extension_owner(extension, GetUserId());
+    }
   return false;
 }
 
@@ -220,6 +225,29 @@ void before_alter(const AlterTableStmt* alter) {
   }
 }
 
+// TRUNCATE ... CASCADE empties the tables that refer to those named, too.
+void drain_referencing(const List* names) {
+  List* tables = NIL;
+  const ListCell* cell;
+  foreach (cell, names) {
+    const Oid relation = RangeVarGetRelid(lfirst_node(RangeVar, cell), NoLock, true);
+    if (!OidIsValid(relation) || !may_change(relation)) return;
+    tables = list_concat_unique_oid(tables, find_all_inheritors(relation, NoLock, nullptr));
+  }
+  List* more = heap_truncate_find_FKs(tables);
+  while (more != NIL) {
+    foreach (cell, more) {
+      const Oid table = lfirst_oid(cell);
+      if (!may_change(table)) return;
+      if (attachments::find_write_back(table) == nullptr) continue;
+      LockRelationOid(table, AccessExclusiveLock);
+      drain_locked(table);
+    }
+    tables = list_concat(tables, more);
+    more = heap_truncate_find_FKs(tables);
+  }
+}
+
 // A trigger that is allowed runs at the flush, as the owner of the table.
 void refuse_trigger_of_others(const RangeVar* name) {
   const Oid relation = RangeVarGetRelid(name, NoLock, true);
@@ -249,6 +277,8 @@ void before(Node* statement) {
     case T_TruncateStmt:
       foreach (cell, castNode(TruncateStmt, statement)->relations)
         drain_named(lfirst_node(RangeVar, cell), AccessExclusiveLock);
+      if (castNode(TruncateStmt, statement)->behavior == DROP_CASCADE)
+        drain_referencing(castNode(TruncateStmt, statement)->relations);
       break;
     case T_ClusterStmt:
       await_named(castNode(ClusterStmt, statement)->relation);

@@ -63,22 +63,24 @@ const CustomExecMethods kExecMethods = {
 };
 
 // Buffered rows have no place in the table yet, so nothing that names one can be returned.
-bool uses_row_address(Node* node, void*) {
+bool uses_row_address(Node* node, void* partitioned) {
   if (node == nullptr) return false;
   if (IsA(node, Var)) {
     const Var* var = castNode(Var, node);
-    return (var->varattno < 0 && var->varattno != TableOidAttributeNumber) ||
+    return (var->varattno < 0 && (partitioned != nullptr || var->varattno != TableOidAttributeNumber)) ||
            !compat::is_plain_var(var);
   }
-  return compat::walk_expression(node, uses_row_address, nullptr);
+  return compat::walk_expression(node, uses_row_address, partitioned);
 }
 
-bool can_capture(const PlannedStmt* statement, const ModifyTable* modify) {
+bool can_capture(const PlannedStmt* statement, const ModifyTable* modify, Oid relid) {
   if (modify->operation != CMD_INSERT || list_length(modify->resultRelations) != 1 ||
       modify->onConflictAction != ONCONFLICT_NONE || modify->withCheckOptionLists != NIL ||
       statement->hasModifyingCTE)
     return false;
-  return !uses_row_address(reinterpret_cast<Node*>(modify->returningLists), nullptr);
+  // Which partition a row goes to is not known before the flush.
+  bool partitioned = get_rel_relkind(relid) == RELKIND_PARTITIONED_TABLE;
+  return !uses_row_address(reinterpret_cast<Node*>(modify->returningLists), partitioned ? &partitioned : nullptr);
 }
 
 Node* create_state(CustomScan*) {
@@ -89,7 +91,7 @@ Node* create_state(CustomScan*) {
 
 // What can only be known now. The plan may be a cached one, made under other settings.
 bool must_step_aside(Relation relation, Attachment* attachment) {
-  return attachment == nullptr || !settings::capture || IsolationIsSerializable() ||
+  return attachment == nullptr || !settings::capture || stores_for_replication() || IsolationIsSerializable() ||
          IsInParallelMode() || !IsUnderPostmaster || settings::bulk_bypass_kb == 0 ||
          (attachment->insert_triggers && !attachment->allow_triggers) || attachment->insert_rules ||
          storing_into() == RelationGetRelid(relation) || utility::is_ddl_running();
@@ -277,7 +279,7 @@ void wrap_plan(PlannedStmt* statement) {
   if (list_length(modify->resultRelations) != 1) return;
   const Oid relid = rt_fetch(linitial_int(modify->resultRelations), statement->rtable)->relid;
   if (attachments::find_write_back(relid) == nullptr || storing_into() == relid) return;
-  if (!can_capture(statement, modify)) return;
+  if (!can_capture(statement, modify, relid)) return;
 
   auto* scan = makeNode(CustomScan);
   Plan* plan = &scan->scan.plan;

@@ -8,8 +8,10 @@
 #include "pg/boundary/pg.hpp"
 
 extern "C" {
+#include "commands/trigger.h"
 #include "executor/execPartition.h"
 #include "executor/nodeModifyTable.h"
+#include "replication/origin.h"
 }
 
 namespace pgwc {
@@ -22,6 +24,12 @@ struct RowCheck {
   PartitionTupleRouting* routing;
   bool triggers_met;  // a row went to a partition with triggers on INSERT
 };
+
+// Whether the session replays what happened elsewhere: its triggers and its origin are not the flush worker's.
+inline bool stores_for_replication() {
+  return SessionReplicationRole != SESSION_REPLICATION_ROLE_ORIGIN ||
+         replorigin_session_origin != InvalidRepOriginId;
+}
 
 void begin_check(RowCheck* check, EState* estate, ResultRelInfo* target);
 
