@@ -201,6 +201,8 @@ void pgwc_worker_main(Datum argument) {
     const bool alone = stopping && client_backends() == 0;
     Round round = flush_due(stopping);
     pgstat_report_activity(STATE_IDLE, nullptr);
+    // Or autovacuum and autoanalyze would never come to the table.
+    (void)pgstat_report_stat(!round.stored);
     MemoryContextReset(context);
     if (round.pending || round.stored) wake_launcher();  // to sync the file
 
