@@ -32,7 +32,7 @@ SELECT same_rows('enc', 1);
 
 -- statement_timeout, role and replication role.
 SET session_replication_role = replica;
-SELECT same($$INSERT INTO enc VALUES ('replica')$$);
+SELECT same($$INSERT INTO enc VALUES ('replica')$$, 'aside');
 RESET session_replication_role;
 SET statement_timeout = '1h';
 SELECT same($$INSERT INTO enc VALUES ('timeout')$$);
