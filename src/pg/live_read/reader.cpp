@@ -36,7 +36,10 @@ bool sees_flush(TransactionId xid, Snapshot snapshot) {
 }
 
 void check_freed(TransactionId freed_xid, Oid relation, Snapshot snapshot) {
-  if (freed_xid != kNoXid && !sees_transaction(freed_xid, snapshot)) raise_too_old(relation);
+  // It has committed for certain, and may be older than what the commit log still knows.
+  if (freed_xid != kNoXid && !TransactionIdIsCurrentTransactionId(freed_xid) &&
+      XidInMVCCSnapshot(freed_xid, snapshot))
+    raise_too_old(relation);
 }
 
 bool was_staged_before(const FrameHeader& frame, Snapshot snapshot) {
