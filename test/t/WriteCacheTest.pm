@@ -1,0 +1,190 @@
+# What the TAP tests share: a server with the extension, sessions that stay open, its processes, and crashes.
+package WriteCacheTest;
+use strict;
+use warnings;
+use Exporter 'import';
+use IPC::Run;
+use Time::HiRes 'sleep';
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+
+our @EXPORT = qw(server attached_table configure psql_errors wait_for is_running is_stopped children_of launcher_of worker_of
+  wait_for_crash start_again in_background);
+
+# A running server with the extension; settings as name => value.
+sub server
+{
+	my ($name, %settings) = @_;
+	my $node = PostgreSQL::Test::Cluster->new($name);
+	$node->init;
+	%settings = (shared_preload_libraries => 'pg_writecache', fsync => 'off', %settings);
+	$node->append_conf('postgresql.conf', join "\n", map { "$_ = '$settings{$_}'" } sort keys %settings);
+	$node->start;
+	$node->safe_psql('postgres', 'CREATE EXTENSION pg_writecache');
+	return $node;
+}
+
+# A write-back table; options of attach() as SQL. It is flushed when it is asked to, unless the options say more.
+sub attached_table
+{
+	my ($node, $table, $columns, $options) = @_;
+	$options //= "flush_interval => '1 day'";
+	$node->safe_psql('postgres', "CREATE TABLE $table ($columns); SELECT writecache.attach('$table', 'write_back', $options)");
+	return;
+}
+
+# Settings for the next start; the last word on each counts.
+sub configure
+{
+	my ($node, %settings) = @_;
+	$node->append_conf('postgresql.conf', join "\n", map { "$_ = '$settings{$_}'" } sort keys %settings);
+	return;
+}
+
+# What a script says on stderr, with SQLSTATE.
+sub psql_errors
+{
+	my ($node, $sql) = @_;
+	my ($code, $out, $err) = $node->psql('postgres', "\\set VERBOSITY verbose\n$sql", on_error_stop => 0);
+	return $err;
+}
+
+# Looks until the condition is true; returns what it said.
+sub wait_for(&$)
+{
+	my ($condition, $what) = @_;
+	for (1 .. 3600)
+	{
+		my $result = $condition->();
+		return $result if $result;
+		sleep 0.05;
+	}
+	die "waited in vain for $what";
+}
+
+# The one-letter state of a process; nothing if there is none.
+sub state_of
+{
+	my $pid = shift;
+	open my $stat, '<', "/proc/$pid/stat" or return '';
+	return (<$stat> // '') =~ /^\d+ \(.*\) (\S)/ ? $1 : '';
+}
+
+# Not: whether it waits for its parent to look at it.
+sub is_running { return state_of(shift) !~ /^[ZX]?$/; }
+sub is_stopped { return state_of(shift) =~ /^[Tt]$/; }
+
+# The server's own processes (pid => title). Some are connected to no database, and no view shows them.
+sub children_of
+{
+	my $node = shift;
+	my %children;
+	my $postmaster = $node->{_pid} or return %children;
+	for my $path (glob '/proc/[0-9]*/stat')
+	{
+		open my $stat, '<', $path or next;
+		my ($pid, $state, $parent) = (<$stat> // '') =~ /^(\d+) \(.*\) (\S) (\d+)/ or next;
+		next if $parent != $postmaster || $state eq 'Z';
+		open my $title, '<', "/proc/$pid/cmdline" or next;
+		$children{$pid} = <$title> // '';
+	}
+	return %children;
+}
+
+sub child_titled
+{
+	my ($node, $title, $not) = @_;
+	return wait_for {
+		my %children = children_of($node);
+		my ($pid) = grep { $children{$_} =~ /$title/ && $_ != ($not // 0) } keys %children;
+		$pid;
+	} "a process \"$title\"";
+}
+
+# The launcher, or a flush worker; not the one whose id is given.
+sub launcher_of { return child_titled(shift, 'pg_writecache launcher', shift); }
+sub worker_of { return child_titled(shift, 'pg_writecache flush worker', shift); }
+
+# Waits until the postmaster has gone, on its own account.
+sub wait_for_crash
+{
+	my $node = shift;
+	my $pid = $node->{_pid};
+	wait_for { !is_running($pid) } 'the end of the server';
+	$node->{_pid} = undef;
+	return;
+}
+
+# Starts a server that crashed; orphans of the last run may still be about to notice.
+sub start_again
+{
+	my $node = shift;
+	wait_for { $node->start(fail_ok => 1) } 'the server to start again';
+	return;
+}
+
+# A psql that runs a script while the test goes on; finish() returns what it said.
+sub in_background
+{
+	my ($node, $sql) = @_;
+	return WriteCacheTest::Session->new($node)->send("$sql\n;\n\\q");
+}
+
+package WriteCacheTest::Session;
+use IPC::Run;
+
+# Prints SQLSTATEs. Goes on after an error.
+sub new
+{
+	my ($class, $node, %parameters) = @_;
+	my $self = bless { in => '', out => '', err => '', asked => 0 }, $class;
+	my $database = $parameters{database} // 'postgres';
+	$self->{psql} = IPC::Run::start([ 'psql', '-XAtq', '-v', 'VERBOSITY=verbose', '-d', $node->connstr($database) ],
+		'<', \$self->{in}, '>', \$self->{out}, '2>', \$self->{err});
+	return $self;
+}
+
+# Sends SQL and does not wait.
+sub send
+{
+	my ($self, $sql) = @_;
+	$self->{in} .= "$sql\n";
+	eval { $self->{psql}->pump_nb; };
+	return $self;
+}
+
+# Sends SQL and returns what it prints: rows, then errors. What is left of earlier commands comes first.
+sub query
+{
+	my ($self, $sql) = @_;
+	my $mark = 'done ' . ++$self->{asked};
+	$self->send("$sql\n;\n\\echo $mark\n\\warn $mark");
+	until ($self->{out} =~ /^\Q$mark\E$/m && $self->{err} =~ /^\Q$mark\E$/m)
+	{
+		last unless eval { $self->{psql}->pumpable && $self->{psql}->pump; 1 } && $self->{psql}->pumpable;
+	}
+	my $said = "$self->{out}$self->{err}";
+	$self->{out} = $self->{err} = '';
+	$said =~ s/^\Q$mark\E\n//mg;
+	chomp $said;
+	return $said;
+}
+
+sub pid
+{
+	my $self = shift;
+	$self->{pid} //= $self->query('SELECT pg_catalog.pg_backend_pid()');
+	return $self->{pid};
+}
+
+# Ends the session and returns what it has said.
+sub finish
+{
+	my $self = shift;
+	eval { $self->{psql}->finish; 1 } or eval { $self->{psql}->kill_kill; };
+	my $said = "$self->{out}$self->{err}";
+	chomp $said;
+	return $said;
+}
+
+1;
