@@ -9,7 +9,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 
 our @EXPORT = qw(server attached_table configure psql_errors wait_for is_running is_stopped children_of launcher_of worker_of
-  wait_for_crash start_again in_background);
+  wait_for_crash start_again wait_until_up in_background start_writer acknowledged verdict);
 
 # A running server with the extension; settings as name => value.
 sub server
@@ -17,7 +17,7 @@ sub server
 	my ($name, %settings) = @_;
 	my $node = PostgreSQL::Test::Cluster->new($name);
 	$node->init;
-	%settings = (shared_preload_libraries => 'pg_writecache', fsync => 'off', %settings);
+	%settings = (shared_preload_libraries => 'pg_writecache', fsync => 'off', log_statement => 'none', %settings);
 	$node->append_conf('postgresql.conf', join "\n", map { "$_ = '$settings{$_}'" } sort keys %settings);
 	$node->start;
 	$node->safe_psql('postgres', 'CREATE EXTENSION pg_writecache');
@@ -119,7 +119,7 @@ sub wait_for_crash
 sub start_again
 {
 	my $node = shift;
-	wait_for { $node->start(fail_ok => 1) } 'the server to start again';
+	wait_for { $node->{_pid} = undef; $node->start(fail_ok => 1) } 'the server to start again';
 	return;
 }
 
@@ -128,6 +128,63 @@ sub in_background
 {
 	my ($node, $sql) = @_;
 	return WriteCacheTest::Session->new($node)->send("$sql\n;\n\\q");
+}
+
+# After a crash that the postmaster has survived.
+sub wait_until_up
+{
+	my $node = shift;
+	wait_for { $node->psql('postgres', 'SELECT 1') == 0 } 'the server to accept connections';
+	return;
+}
+
+# A session that inserts (number, 1), (number, 2), ... until it loses the server, and notes what was acknowledged.
+# Rows with negative numbers are rolled back.
+sub start_writer
+{
+	my ($node, $table, $number) = @_;
+	my $base = PostgreSQL::Test::Utils::tempdir() . "/writer$number";
+	open my $script, '>', "$base.sql" or die "$base.sql: $!";
+	for my $n (1 .. 50000)
+	{
+		my ($keep, $drop) = ("INSERT INTO $table VALUES ($number, $n);", "INSERT INTO $table VALUES ($number, -$n);");
+		print $script $n % 10 == 3 ? "BEGIN; $drop ROLLBACK; $keep\n"
+		  : $n % 10 == 5 ? "BEGIN; $keep SAVEPOINT s; $drop ROLLBACK TO s; COMMIT;\n"
+		  : "$keep\n";
+		print $script "\\echo $n\n";
+	}
+	close $script or die $!;
+	my $psql = IPC::Run::start([ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('postgres'), '-f', "$base.sql" ],
+		'<', \'', '>', "$base.out", '2>', "$base.err");
+	return { psql => $psql, out => "$base.out", number => $number };
+}
+
+# How far it has come at least. psql hands out its notes by the page, and all of them at its end.
+sub acknowledged
+{
+	my $notes = slurp_file(shift->{out});
+	$notes =~ s/[^\n]*\z//;
+	return (split /\n/, $notes)[-1] // 0;
+}
+
+# What is wrong with the rows of writers that have ended; nothing, if each row they were promised is in the table once, in
+# order, and no other. The last one may be there although nobody could be told.
+sub verdict
+{
+	my ($node, $table, @writers) = @_;
+	my @faults;
+	for my $writer (@writers)
+	{
+		$writer->{psql}->finish;
+		my $told = acknowledged($writer);
+		my $row = $node->safe_psql('postgres', qq{
+			SELECT count(*), count(DISTINCT n), coalesce(min(n), 1), coalesce(max(n), 0), count(*) FILTER (WHERE n < before)
+			  FROM (SELECT n, lag(n) OVER (ORDER BY ctid) AS before FROM $table WHERE w = $writer->{number}) AS rows});
+		my ($count, $different, $least, $last, $disorder) = split /\|/, $row;
+		push @faults, "writer $writer->{number}: $told acknowledged, $count rows, $different different, from $least to $last, $disorder out of order"
+		  if $count != $different || $least != 1 && $count || $last != $count || $last < $told || $last > $told + 1 || $disorder;
+	}
+	return join "\n", @faults;
 }
 
 package WriteCacheTest::Session;
