@@ -158,9 +158,19 @@ void freshen(QueryDesc* query) {
   UnregisterSnapshot(snapshot);
 }
 
+// Most statements: none of their tables is attached.
+bool names_strangers_only(const PlannedStmt* statement) {
+  ListCell* cell;
+  foreach (cell, statement->rtable) {
+    const auto* entry = lfirst_node(RangeTblEntry, cell);
+    if (entry->rtekind == RTE_RELATION && !attachments::is_stranger(entry->relid)) return false;
+  }
+  return true;
+}
+
 void start(QueryDesc* query, int flags) {
-  if ((flags & EXEC_FLAG_EXPLAIN_ONLY) == 0 && buffer_ready() && attachments::any() &&
-      !IsParallelWorker() && !RecoveryInProgress() && !workers::is_worker())
+  if (!names_strangers_only(query->plannedstmt) && (flags & EXEC_FLAG_EXPLAIN_ONLY) == 0 &&
+      buffer_ready() && attachments::any() && !IsParallelWorker() && !RecoveryInProgress() && !workers::is_worker())
     freshen(query);
   if (previous_start)
     previous_start(query, flags);

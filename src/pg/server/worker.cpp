@@ -264,6 +264,7 @@ void end_keep_away(bool dropped) noexcept {
 }
 
 void xact_callback(XactEvent event, void*) {
+  if (kept_away == InvalidOid) return;
   if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT)
     end_keep_away(dropping && event == XACT_EVENT_COMMIT);
 }

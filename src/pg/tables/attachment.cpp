@@ -29,8 +29,14 @@ Known known = Known::kNothing;
 Oid known_from = InvalidOid;  // writecache.attached
 std::uint64_t invalidations = 0;
 
+// Relations that are not attached and have no relatives, by the lower bits of their OID: nearly all
+// that statements name, found without a hash look-up.
+constexpr std::size_t kStrangers = 256;
+Oid strangers[kStrangers];
+
 void forget_catalog(Datum, int, std::uint32_t) {
   ++invalidations;
+  std::memset(strangers, 0, sizeof(strangers));
   known = Known::kNothing;
   if (cache == nullptr) return;
   HASH_SEQ_STATUS scan;
@@ -44,6 +50,7 @@ void forget_relation(Datum, Oid relation) {
     forget_catalog(0, 0, 0);
   } else {
     ++invalidations;
+    if (is_stranger(relation)) strangers[relation % kStrangers] = InvalidOid;
     if (relation == known_from) known = Known::kNothing;
     if (cache == nullptr) return;
     hash_search(cache, &relation, HASH_REMOVE, nullptr);
@@ -96,6 +103,10 @@ void look_up(Oid relation, Attachment* entry) {
 }
 
 }  // namespace
+
+bool is_stranger(Oid relation) {
+  return relation < FirstNormalObjectId || strangers[relation % kStrangers] == relation;
+}
 
 std::int64_t interval_us(const Interval* interval) {
   const std::int64_t days = interval->day + std::int64_t{30} * interval->month;
@@ -163,6 +174,7 @@ Attachment* entry_of(Oid relation) {
     } while (before != invalidations);
     entry = static_cast<Attachment*>(hash_search(cache, &relation, HASH_ENTER, nullptr));
     *entry = fresh;
+    if (!fresh.attached && !fresh.relatives) strangers[relation % kStrangers] = relation;
   }
   return entry;
 }
@@ -170,11 +182,13 @@ Attachment* entry_of(Oid relation) {
 }  // namespace
 
 const Attachment* find(Oid relation) {
+  if (is_stranger(relation)) return nullptr;
   const Attachment* entry = entry_of(relation);
   return entry != nullptr && entry->attached ? entry : nullptr;
 }
 
 bool has_relatives(Oid relation) {
+  if (is_stranger(relation)) return false;
   const Attachment* entry = entry_of(relation);
   return entry != nullptr && entry->relatives;
 }

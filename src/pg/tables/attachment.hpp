@@ -45,6 +45,8 @@ void init();
 // The attachment of a relation, or null. The pointer is valid until the next catalog access: copy
 // what must last.
 const Attachment* find(Oid relation);
+// Whether it is known without any look-up that the relation is neither attached nor has relatives.
+bool is_stranger(Oid relation);
 // Whether the relation, attached or not, is a partition or has triggers, those of foreign keys among them.
 bool has_relatives(Oid relation);
 // The attachment, only when mode is write_back and the buffer is usable.

@@ -23,6 +23,7 @@ struct Dropped {
 Dropped* dropped = nullptr;  // in TopTransactionContext
 
 void xact_callback(XactEvent event, void*) {
+  if (dropped == nullptr) return;
   if (event == XACT_EVENT_COMMIT) {
     for (const Dropped* entry = dropped; entry != nullptr; entry = entry->next)
       for (QueueNo q = 0; q < buffer().queue_count(); ++q)

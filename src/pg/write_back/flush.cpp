@@ -229,9 +229,7 @@ void announce_options(XactEvent event) noexcept {
     altered_in = nullptr;
 }
 
-void xact_callback(XactEvent event, void*) {
-  if (altered_in != nullptr) announce_options(event);
-  if (passes == nullptr) return;
+void end_passes(XactEvent event) {
   if (event == XACT_EVENT_COMMIT) {
     PGWC_INJECT("flush-committed");
     for (const Pass* pass = passes; pass != nullptr; pass = pass->next) {
@@ -249,6 +247,12 @@ void xact_callback(XactEvent event, void*) {
         errmsg("cannot PREPARE a transaction that has stored buffered rows of an attached table"),
         errhint("Call writecache.flush() for the table before the transaction."));
   }
+}
+
+// Short for the many transactions that it does not concern.
+void xact_callback(XactEvent event, void*) {
+  if (altered_in != nullptr) announce_options(event);
+  if (passes != nullptr) end_passes(event);
 }
 
 void subxact_callback(SubXactEvent event, SubTransactionId mine, SubTransactionId parent, void*) {

@@ -334,7 +334,7 @@ void on_abort() noexcept {
   forget_all();
 }
 
-void xact_callback(XactEvent event, void*) {
+void end_transaction(XactEvent event) {
   switch (event) {
     case XACT_EVENT_PRE_COMMIT:
       if (buffer_ready()) pre_commit();
@@ -363,6 +363,14 @@ void xact_callback(XactEvent event, void*) {
     case XACT_EVENT_PARALLEL_PRE_COMMIT:
       break;
   }
+}
+
+// Short for the many transactions that stage nothing.
+void xact_callback(XactEvent event, void*) {
+  static bool settled = false;
+  if (settled && used_stages == nullptr && frame_count == 0) return;
+  end_transaction(event);
+  if (buffer_ready() && buffer().settled()) settled = true;
 }
 
 void subxact_callback(SubXactEvent event, SubTransactionId mine, SubTransactionId parent, void*) {
