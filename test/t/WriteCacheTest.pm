@@ -53,7 +53,7 @@ sub psql_errors
 sub wait_for(&$)
 {
 	my ($condition, $what) = @_;
-	for (1 .. 3600)
+	for (1 .. 20 * ($ENV{PG_TEST_TIMEOUT_DEFAULT} || 180))
 	{
 		my $result = $condition->();
 		return $result if $result;
@@ -216,7 +216,7 @@ sub query
 	my ($self, $sql) = @_;
 	my $mark = 'done ' . ++$self->{asked};
 	$self->send("$sql\n;\n\\echo $mark\n\\warn $mark");
-	until ($self->{out} =~ /^\Q$mark\E$/m && $self->{err} =~ /^\Q$mark\E$/m)
+	until ($self->{out} =~ /^\Q$mark\E\n/m && $self->{err} =~ /^\Q$mark\E\n/m)
 	{
 		last unless eval { $self->{psql}->pumpable && $self->{psql}->pump; 1 } && $self->{psql}->pumpable;
 	}
