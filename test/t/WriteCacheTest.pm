@@ -8,8 +8,21 @@ use Time::HiRes 'sleep';
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 
-our @EXPORT = qw(server attached_table configure psql_errors wait_for is_running is_stopped children_of launcher_of worker_of
+our @EXPORT = qw(server attached_table configure reconfigure psql_errors wait_for is_running is_stopped children_of launcher_of worker_of
   wait_for_crash start_again wait_until_up in_background start_writer acknowledged verdict);
+
+# Looks until the condition is true; returns what it said.
+sub wait_for(&$)
+{
+	my ($condition, $what) = @_;
+	for (1 .. 20 * ($ENV{PG_TEST_TIMEOUT_DEFAULT} || 180))
+	{
+		my $result = $condition->();
+		return $result if $result;
+		sleep 0.05;
+	}
+	die "waited in vain for $what";
+}
 
 # A running server with the extension; settings as name => value.
 sub server
@@ -41,25 +54,26 @@ sub configure
 	return;
 }
 
+# Settings for a running server: they are in force for the flush worker's next turn.
+sub reconfigure
+{
+	my ($node, %settings) = @_;
+	configure($node, %settings);
+	$node->reload;
+	# Who sees them was forked after the postmaster had told the others.
+	for my $name (sort keys %settings)
+	{
+		wait_for { $node->safe_psql('postgres', "SELECT current_setting('$name')") eq $settings{$name} } "$name to be in force";
+	}
+	return;
+}
+
 # What a script says on stderr, with SQLSTATE.
 sub psql_errors
 {
 	my ($node, $sql) = @_;
 	my ($code, $out, $err) = $node->psql('postgres', "\\set VERBOSITY verbose\n$sql", on_error_stop => 0);
 	return $err;
-}
-
-# Looks until the condition is true; returns what it said.
-sub wait_for(&$)
-{
-	my ($condition, $what) = @_;
-	for (1 .. 20 * ($ENV{PG_TEST_TIMEOUT_DEFAULT} || 180))
-	{
-		my $result = $condition->();
-		return $result if $result;
-		sleep 0.05;
-	}
-	die "waited in vain for $what";
 }
 
 # The one-letter state of a process; nothing if there is none.
