@@ -98,7 +98,11 @@ COMMENT ON FUNCTION writecache.attached_changed() IS
   'makes every session look again at a table whose row in writecache.attached changed (a restored dump, for example)';
 CREATE TRIGGER attached_changed AFTER INSERT OR UPDATE OR DELETE ON writecache.attached
   FOR EACH ROW EXECUTE FUNCTION writecache.attached_changed();
-COMMENT ON TRIGGER attached_changed ON writecache.attached IS 'invalidates plans and caches of the table concerned';
+CREATE TRIGGER attached_emptied BEFORE TRUNCATE ON writecache.attached
+  FOR EACH STATEMENT EXECUTE FUNCTION writecache.attached_changed();
+COMMENT ON TRIGGER attached_emptied ON writecache.attached IS 'refuses while rows are buffered';
+COMMENT ON TRIGGER attached_changed ON writecache.attached IS
+  'invalidates plans and caches of the table concerned; refuses to cut off one that has buffered rows';
 
 CREATE FUNCTION writecache.attach(
   relation regclass, mode writecache.mode,
@@ -246,7 +250,8 @@ COMMENT ON COLUMN writecache.stat_write_back.rows_flushed IS 'rows taken out of 
 COMMENT ON COLUMN writecache.stat_write_back.rows_rejected IS 'those of them that the table refused';
 COMMENT ON COLUMN writecache.stat_write_back.batches IS 'transactions that flushed rows';
 COMMENT ON COLUMN writecache.stat_write_back.last_flush IS 'when the last of them committed';
-COMMENT ON COLUMN writecache.stat_write_back.last_error IS 'SQLSTATE and message of the last flush that failed; a rejected row is no failure';
+COMMENT ON COLUMN writecache.stat_write_back.last_error IS
+  'SQLSTATE and message of the last flush that failed, for the owner of the table and pg_read_all_stats; a rejected row is no failure';
 COMMENT ON COLUMN writecache.stat_write_back.last_error_at IS 'when that was';
 
 -- ------------------------------------------------------------------------------------------------------------------
@@ -255,4 +260,7 @@ COMMENT ON COLUMN writecache.stat_write_back.last_error_at IS 'when that was';
 
 GRANT USAGE ON SCHEMA writecache TO PUBLIC;
 GRANT SELECT ON writecache.attached, writecache.tables, writecache.stat_write_back, writecache.rejected TO PUBLIC;
+-- Whoever dumps the database dumps these.
+GRANT SELECT ON writecache.attachment_seq, writecache.rejected_rows_id_seq TO PUBLIC;
+GRANT SELECT ON writecache.rejected_rows TO pg_database_owner;
 REVOKE EXECUTE ON FUNCTION writecache.attached_changed() FROM PUBLIC;

@@ -5,7 +5,9 @@
 #include "pg/boundary/pg.hpp"
 
 extern "C" {
+#include "catalog/pg_database.h"
 #include "catalog/pg_extension.h"
+#include "catalog/pg_type.h"
 #include "commands/copy.h"
 #include "nodes/nodeFuncs.h"
 #include "nodes/plannodes.h"
@@ -65,6 +67,22 @@ inline bool is_extension_owner(Oid extension, Oid user) {
   return object_ownercheck(ExtensionRelationId, extension, user);
 #else
   return pg_extension_ownercheck(extension, user);
+#endif
+}
+
+inline bool is_database_owner(Oid database, Oid user) {
+#if PG_VERSION_NUM >= 160000
+  return object_ownercheck(DatabaseRelationId, database, user);
+#else
+  return pg_database_ownercheck(database, user);
+#endif
+}
+
+inline bool is_type_owner(Oid type, Oid user) {
+#if PG_VERSION_NUM >= 160000
+  return object_ownercheck(TypeRelationId, type, user);
+#else
+  return pg_type_ownercheck(type, user);
 #endif
 }
 

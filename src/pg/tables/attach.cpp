@@ -9,6 +9,7 @@
 #include "pg/tables/triggers.hpp"
 #include "pg/write_back/drain.hpp"
 #include "pg/write_back/flush.hpp"
+#include "pg/write_back/staging.hpp"
 
 extern "C" {
 #include "access/genam.h"
@@ -22,6 +23,7 @@ extern "C" {
 #include "foreign/fdwapi.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
+#include "storage/lmgr.h"
 #include "utils/fmgroids.h"
 #include "utils/inval.h"
 #include "utils/syscache.h"
@@ -239,6 +241,7 @@ PGWC_FUNCTION(pgwc_attach) {
   take_options(fcinfo, 2, &row);
   check_triggers(relation, DatumGetBool(row.values[kAllowTriggers - 1]));
   insert_attached(row);
+  drain::drop_queue_at_abort(DatumGetInt32(row.values[kAttachment - 1]));
   announce(relation);
   PGWC_INJECT("attach");
   notice_late_constraints(relation);
@@ -282,6 +285,23 @@ PGWC_FUNCTION(pgwc_detach) {
   PG_RETURN_VOID();
 }
 
+namespace {
+
+// Whoever edits writecache.attached by hand must not cut a queue off from its table.
+void check_not_pending(Oid relation, std::int32_t attachment) {
+  if (!buffer_ready() || !SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relation))) return;
+  LockRelationOid(relation, kLock);
+  staging::spill(relation);
+  const QueueNo queue =
+      buffer().find_queue(make_queue_id(MyDatabaseId, static_cast<std::uint32_t>(attachment)));
+  if (queue == kNoQueueNo || buffer().view(queue).pending_rows == 0) return;
+  ereport(ERROR, errcode(ERRCODE_OBJECT_IN_USE),
+          errmsg("table \"%s\" has buffered rows", get_rel_name(relation)),
+          errhint("Call writecache.detach() or writecache.flush() first."));
+}
+
+}  // namespace
+
 PGWC_FUNCTION(pgwc_attached_changed) {
   if (!CALLED_AS_TRIGGER(fcinfo))
     ereport(ERROR, errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
@@ -292,10 +312,24 @@ PGWC_FUNCTION(pgwc_attached_changed) {
             errmsg("must be a trigger of writecache.attached"));
   TupleDesc desc = RelationGetDescr(data->tg_relation);
   CacheInvalidateRelcache(data->tg_relation);
+  if (TRIGGER_FIRED_BY_TRUNCATE(data->tg_event)) {
+    ListCell* cell;
+    AttachedRow row;
+    foreach (cell, all_attached())
+      if (read_attached(lfirst_oid(cell), &row))
+        check_not_pending(lfirst_oid(cell), DatumGetInt32(row.values[kAttachment - 1]));
+    return PointerGetDatum(nullptr);
+  }
   for (HeapTuple tuple : {data->tg_trigtuple, data->tg_newtuple}) {
     if (tuple == nullptr) continue;
     bool is_null;
     const Oid relation = DatumGetObjectId(heap_getattr(tuple, kRelation, desc, &is_null));
+    const Datum number = heap_getattr(tuple, kAttachment, desc, &is_null);
+    if (tuple == data->tg_trigtuple && !TRIGGER_FIRED_BY_INSERT(data->tg_event) &&
+        !(data->tg_newtuple != nullptr &&
+          heap_getattr(data->tg_newtuple, kRelation, desc, &is_null) == ObjectIdGetDatum(relation) &&
+          heap_getattr(data->tg_newtuple, kAttachment, desc, &is_null) == number))
+      check_not_pending(relation, DatumGetInt32(number));
     // A row may name a table that is gone.
     if (SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relation)))
       CacheInvalidateRelcacheByRelid(relation);

@@ -9,6 +9,7 @@
 #include "pg/write_back/staging.hpp"
 
 extern "C" {
+#include "access/genam.h"
 #include "catalog/dependency.h"
 #include "catalog/heap.h"
 #include "catalog/namespace.h"
@@ -18,8 +19,13 @@ extern "C" {
 #include "commands/defrem.h"
 #include "commands/extension.h"
 #include "commands/tablecmds.h"
+#include "nodes/makefuncs.h"
 #include "nodes/parsenodes.h"
+#include "parser/parse_type.h"
+#include "utils/acl.h"
+#include "utils/fmgroids.h"
 #include "utils/inval.h"
+#include "utils/rel.h"
 #include "utils/syscache.h"
 }
 
@@ -38,6 +44,12 @@ void drain_locked(Oid relation) {
 bool may_change(Oid relation) {
   return compat::is_table_owner(relation, GetUserId()) ||
          pg_class_aclmask(relation, GetUserId(), ACL_TRUNCATE | ACL_TRIGGER, ACLMASK_ANY) != 0;
+}
+
+bool may_refer_to(Oid relation) {
+  return may_change(relation) ||
+         pg_class_aclcheck(relation, GetUserId(), ACL_REFERENCES) == ACLCHECK_OK ||
+         pg_attribute_aclcheck_all(relation, GetUserId(), ACL_REFERENCES, ACLMASK_ANY) == ACLCHECK_OK;
 }
 
 // What an attached parent took for a partition belongs to it already. Locks go from the root downwards, as an INSERT's.
@@ -78,10 +90,7 @@ void drain_named(const RangeVar* name, LOCKMODE lock) {
 
 // For a command that reads the table and leaves its rows as they are: what was acknowledged before is flushed first, by
 // the worker, without a lock. A table that cannot be flushed now is read as it is.
-void await_named(const RangeVar* name) {
-  if (name == nullptr) return;
-  const Oid relation = RangeVarGetRelid(name, NoLock, true);
-  if (!OidIsValid(relation) || !may_change(relation)) return;
+void await_table(Oid relation) {
   staging::spill(relation);
   Attachment* attachment = attachments::find_write_back(relation);
   if (attachment == nullptr || drain::holds_lock_against_worker(relation) ||
@@ -89,6 +98,45 @@ void await_named(const RangeVar* name) {
     return;
   ensure_settled();
   barrier::try_stored(attachment->queue, buffer().last_seq());
+}
+
+void await_named(const RangeVar* name) {
+  if (name == nullptr) return;
+  const Oid relation = RangeVarGetRelid(name, NoLock, true);
+  if (OidIsValid(relation) && may_change(relation)) await_table(relation);
+}
+
+// A foreign key finds what it refers to in the table only, if the table's pending rows are not read.
+void await_referenced(const RangeVar* name) {
+  if (name == nullptr) return;
+  const Oid relation = RangeVarGetRelid(name, NoLock, true);
+  if (!OidIsValid(relation) || !may_refer_to(relation)) return;
+  ListCell* cell;
+  foreach (cell, find_all_inheritors(relation, NoLock, nullptr)) await_table(lfirst_oid(cell));
+}
+
+void await_referenced(const AlterTableStmt* alter) {
+  ListCell* cell;
+  foreach (cell, alter->cmds) {
+    const auto* command = lfirst_node(AlterTableCmd, cell);
+    if (command->subtype == AT_ValidateConstraint) {
+      const Oid table = RangeVarGetRelid(alter->relation, NoLock, true);
+      if (!OidIsValid(table) || !may_change(table)) continue;
+      Relation relation = try_relation_open(table, AccessShareLock);
+      if (relation == nullptr) continue;
+      List* keys = static_cast<List*>(copyObjectImpl(RelationGetFKeyList(relation)));
+      relation_close(relation, NoLock);
+      ListCell* key;
+      foreach (key, keys) await_table(lfirst_node(ForeignKeyCacheInfo, key)->confrelid);
+    } else if (command->def != nullptr && IsA(command->def, Constraint)) {
+      await_referenced(castNode(Constraint, command->def)->pktable);
+    } else if (command->def != nullptr && IsA(command->def, ColumnDef)) {
+      ListCell* constraint;
+      foreach (constraint, castNode(ColumnDef, command->def)->constraints)
+        if (IsA(lfirst(constraint), Constraint))
+          await_referenced(lfirst_node(Constraint, constraint)->pktable);
+    }
+  }
 }
 
 void refuse_unlogged(const RangeVar* name) {
@@ -141,6 +189,52 @@ bool drops_the_extension(const DropStmt* drop) {
       return OidIsValid(extension) && compat::is_extension_owner(extension, GetUserId());
     }
   return false;
+}
+
+Oid owner_of_the_extension() {
+  ScanKeyData key;
+  ScanKeyInit(&key, Anum_pg_extension_extname, BTEqualStrategyNumber, F_NAMEEQ, CStringGetDatum(kExtension));
+  Relation catalog = table_open(ExtensionRelationId, AccessShareLock);
+  SysScanDesc scan = systable_beginscan(catalog, ExtensionNameIndexId, true, nullptr, 1, &key);
+  HeapTuple tuple = systable_getnext(scan);
+  const Oid owner = HeapTupleIsValid(tuple)
+                        ? reinterpret_cast<Form_pg_extension>(GETSTRUCT(tuple))->extowner
+                        : InvalidOid;
+  systable_endscan(scan);
+  table_close(catalog, AccessShareLock);
+  return owner;
+}
+
+// DROP OWNED takes the extension along if it names its owner.
+bool drops_the_extension(const DropOwnedStmt* drop) {
+  const Oid owner = owner_of_the_extension();
+  ListCell* cell;
+  foreach (cell, drop->roles) {
+    const Oid role = get_rolespec_oid(lfirst_node(RoleSpec, cell), true);
+    if (OidIsValid(role) && role == owner && has_privs_of_role(GetUserId(), role)) return true;
+  }
+  return false;
+}
+
+// A domain's new constraint is checked against the tables that use it, maybe by way of another domain.
+void drain_for_domain(const AlterDomainStmt* alter) {
+  if (alter->subtype == '\0' || strchr("COV", alter->subtype) == nullptr) return;
+  const Oid domain = LookupTypeNameOid(nullptr, makeTypeNameFromNameList(alter->typeName), true);
+  if (!OidIsValid(domain) || !compat::is_type_owner(domain, GetUserId())) return;
+  ListCell* cell;
+  foreach (cell, catalog::all_attached()) {
+    const Oid table = lfirst_oid(cell);
+    Relation relation = try_relation_open(table, AccessShareLock);
+    if (relation == nullptr) continue;
+    bool may_use = false;
+    TupleDesc desc = RelationGetDescr(relation);
+    for (int i = 0; i < desc->natts; ++i)
+      if (TupleDescAttr(desc, i)->atttypid >= FirstNormalObjectId) may_use = true;
+    relation_close(relation, NoLock);
+    if (!may_use) continue;
+    LockRelationOid(table, ShareRowExclusiveLock);
+    drain_locked(table);
+  }
 }
 
 // Called before the object goes.
@@ -204,6 +298,7 @@ void before_alter(const AlterTableStmt* alter) {
     drain_typed(alter->relation);
     return;
   }
+  await_referenced(alter);
   const LOCKMODE lock = AlterTableGetLockLevel(alter->cmds);
   // What leaves writers alone leaves the rows as they are. Triggers do too, and a trigger may be why rows cannot be
   // stored.
@@ -279,6 +374,12 @@ void before(Node* statement) {
         drain_named(lfirst_node(RangeVar, cell), AccessExclusiveLock);
       if (castNode(TruncateStmt, statement)->behavior == DROP_CASCADE)
         drain_referencing(castNode(TruncateStmt, statement)->relations);
+      break;
+    case T_AlterDomainStmt:
+      drain_for_domain(castNode(AlterDomainStmt, statement));
+      break;
+    case T_DropOwnedStmt:
+      if (drops_the_extension(castNode(DropOwnedStmt, statement))) drain_all();
       break;
     case T_ClusterStmt:
       await_named(castNode(ClusterStmt, statement)->relation);

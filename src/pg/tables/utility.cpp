@@ -9,9 +9,13 @@
 #include "pg/write_back/capture_copy.hpp"
 
 extern "C" {
+#include "catalog/pg_authid.h"
+#include "catalog/pg_database.h"
 #include "commands/dbcommands.h"
+#include "commands/extension.h"
 #include "nodes/parsenodes.h"
 #include "tcop/utility.h"
+#include "utils/syscache.h"
 }
 
 namespace pgwc::utility {
@@ -20,6 +24,19 @@ namespace {
 
 constinit ProcessUtility_hook_type previous_utility = nullptr;
 constinit int running_ddl = 0;
+
+bool may_copy(Oid database) {
+  if (superuser()) return true;
+  HeapTuple tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(GetUserId()));
+  if (!HeapTupleIsValid(tuple)) return false;
+  const bool may_create = reinterpret_cast<Form_pg_authid>(GETSTRUCT(tuple))->rolcreatedb;
+  ReleaseSysCache(tuple);
+  tuple = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(database));
+  if (!HeapTupleIsValid(tuple)) return false;
+  const bool is_template = reinterpret_cast<Form_pg_database>(GETSTRUCT(tuple))->datistemplate;
+  ReleaseSysCache(tuple);
+  return may_create && (is_template || compat::is_database_owner(database, GetUserId()));
+}
 
 // These fail, or wait, while anybody else is connected to the database; a flush worker can
 // reconnect later.
@@ -51,13 +68,27 @@ void send_worker_away(Node* statement) {
   }
   if (name == nullptr) return;
   const Oid database = get_database_oid(name, true);
-  if (OidIsValid(database) && database != MyDatabaseId)
-    workers::keep_away(database, IsA(statement, DropdbStmt));
+  if (!OidIsValid(database) || database == MyDatabaseId) return;
+  // Who is not allowed to must not hold up the flush of that database. PostgreSQL tells them.
+  const bool allowed = IsA(statement, CreatedbStmt) ? may_copy(database)
+                                                    : compat::is_database_owner(database, GetUserId());
+  if (allowed) workers::keep_away(database, IsA(statement, DropdbStmt));
+}
+
+// Everything finds the extension's tables by this name; what is pending would have no table.
+void refuse_to_rename_schema(Node* statement) {
+  if (!IsA(statement, RenameStmt)) return;
+  const auto* rename = castNode(RenameStmt, statement);
+  if (rename->renameType == OBJECT_SCHEMA && strcmp(rename->subname, "writecache") == 0 &&
+      OidIsValid(get_extension_oid("pg_writecache", true)))
+    ereport(ERROR, errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+            errmsg("cannot rename schema \"%s\" of extension \"%s\"", "writecache", "pg_writecache"));
 }
 
 // DDL whose rows are looked after by ddl::before.
 bool is_ddl(const Node* statement) {
   switch (nodeTag(statement)) {
+    case T_AlterDomainStmt:
     case T_AlterTableStmt:
     case T_TruncateStmt:
     case T_ClusterStmt:
@@ -92,7 +123,10 @@ void process(PlannedStmt* planned, const char* query, bool read_only_tree,
       return;
     } else {
       send_worker_away(statement);
-      if (IsTransactionState()) ddl::before(statement);
+      if (IsTransactionState()) {
+        refuse_to_rename_schema(statement);
+        ddl::before(statement);
+      }
       if (is_ddl(statement)) {
         ++running_ddl;
         PG_TRY();

@@ -15,19 +15,27 @@ namespace pgwc::drain {
 
 namespace {
 
+// A queue to be forgotten.
 struct Dropped {
   Dropped* next;
   SubTransactionId owner;
   std::uint64_t queue_id;
+  bool at_abort;  // else at commit
 };
 Dropped* dropped = nullptr;  // in TopTransactionContext
 
+void forget(std::uint64_t queue_id) noexcept {
+  for (QueueNo q = 0; q < buffer().queue_count(); ++q)
+    if (buffer().is_queue(q, queue_id)) buffer().drop_queue(q, queue_id);
+}
+
 void xact_callback(XactEvent event, void*) {
   if (dropped == nullptr) return;
-  if (event == XACT_EVENT_COMMIT) {
-    for (const Dropped* entry = dropped; entry != nullptr; entry = entry->next)
-      for (QueueNo q = 0; q < buffer().queue_count(); ++q)
-        if (buffer().is_queue(q, entry->queue_id)) buffer().drop_queue(q, entry->queue_id);
+  for (const Dropped* entry = dropped; entry != nullptr; entry = entry->next) {
+    // What is prepared has stored its rows, and opens the queue anew if it commits.
+    if (entry->at_abort ? event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE
+                        : event == XACT_EVENT_COMMIT)
+      forget(entry->queue_id);
   }
   if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
     dropped = nullptr;
@@ -39,12 +47,21 @@ void subxact_callback(SubXactEvent event, SubTransactionId mine, SubTransactionI
       if (entry->owner == mine) entry->owner = parent;
   } else if (event == SUBXACT_EVENT_ABORT_SUB) {
     for (Dropped** link = &dropped; *link != nullptr;) {
-      if ((*link)->owner == mine)
-        *link = (*link)->next;
-      else
+      if ((*link)->owner != mine) {
         link = &(*link)->next;
+        continue;
+      }
+      if ((*link)->at_abort) forget((*link)->queue_id);
+      *link = (*link)->next;
     }
   }
+}
+
+void note(std::int32_t attachment, bool at_abort) {
+  auto* entry = static_cast<Dropped*>(MemoryContextAlloc(TopTransactionContext, sizeof(Dropped)));
+  *entry = {dropped, GetCurrentSubTransactionId(),
+            make_queue_id(MyDatabaseId, static_cast<std::uint32_t>(attachment)), at_abort};
+  dropped = entry;
 }
 
 }  // namespace
@@ -73,11 +90,10 @@ std::uint64_t drain_table(Oid relid) {
 
 void drop_queue_at_commit(std::int32_t attachment) {
   ForceSyncCommit();  // were the commit lost in a crash, the rows would be wanted again
-  auto* entry = static_cast<Dropped*>(MemoryContextAlloc(TopTransactionContext, sizeof(Dropped)));
-  *entry = {dropped, GetCurrentSubTransactionId(),
-            make_queue_id(MyDatabaseId, static_cast<std::uint32_t>(attachment))};
-  dropped = entry;
+  note(attachment, false);
 }
+
+void drop_queue_at_abort(std::int32_t attachment) { note(attachment, true); }
 
 void init() {
   RegisterXactCallback(xact_callback, nullptr);

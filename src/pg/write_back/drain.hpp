@@ -16,6 +16,8 @@ std::uint64_t drain_table(Oid relation);
 
 // At this transaction's commit: forgets the queue of an attachment; at its rollback: nothing.
 void drop_queue_at_commit(std::int32_t attachment);
+// At its rollback, or that of the subtransaction: forgets the queue of an attachment that it made.
+void drop_queue_at_abort(std::int32_t attachment);
 
 void init();
 

@@ -20,6 +20,7 @@
 
 extern "C" {
 #include "access/xlog.h"
+#include "commands/extension.h"
 #include "mb/pg_wchar.h"
 #include "utils/guc.h"
 }
@@ -179,6 +180,11 @@ Outcome store_batch_in_transaction(QueueNo queue, const QueueView& view, bool wa
   }
   Relation relation = OidIsValid(relid) ? try_relation_open(relid, NoLock) : nullptr;
   if (relation == nullptr || catalog::relation_of(attachment) != relid) {
+    const bool unreachable = !OidIsValid(catalog::relation_named("attached")) &&
+                             OidIsValid(get_extension_oid("pg_writecache", true));
+    if (unreachable && view.pending_rows > 0)
+      ereport(ERROR, errcode(ERRCODE_UNDEFINED_TABLE), errmsg("table writecache.attached is missing"),
+              errhint("Was it, or its schema, renamed?"));
     AbortCurrentTransaction();
     // A command that drops or detaches a table settles its rows itself, unless the library was not loaded then.
     if (view.pending_rows > 0)

@@ -1,9 +1,11 @@
 #include "pg/write_back/own_rows.hpp"
 
+#include "pg/tables/attachment.hpp"
 #include "pg/write_back/staging.hpp"
 #include "pg/write_back/store.hpp"
 
 extern "C" {
+#include "catalog/partition.h"
 #include "executor/executor.h"
 #include "parser/parsetree.h"
 }
@@ -29,9 +31,8 @@ void spill_for(const PlannedStmt* statement) {
   foreach (cell, statement->rtable) {
     const auto* entry = lfirst_node(RangeTblEntry, cell);
     ++index;
-    if (entry->rtekind == RTE_RELATION && !is_insert_target_only(statement, index) &&
-        staging::has_rows(entry->relid))
-      staging::spill(entry->relid);
+    if (entry->rtekind != RTE_RELATION || is_insert_target_only(statement, index)) continue;
+    spill_seen_in(entry->relid);
   }
 }
 
@@ -46,6 +47,13 @@ void start(QueryDesc* query, int flags) {
 }
 
 }  // namespace
+
+void spill_seen_in(Oid relation) {
+  staging::spill(relation);
+  if (!attachments::has_relatives(relation) || !get_rel_relispartition(relation)) return;
+  ListCell* cell;
+  foreach (cell, get_partition_ancestors(relation)) staging::spill(lfirst_oid(cell));
+}
 
 void install_hook() {
   previous_start = ExecutorStart_hook;
