@@ -1,9 +1,13 @@
 // SQL functions behind the views: the write buffer's queues of this database, and the buffer as a
 // whole.
+#include "pg/boundary/compat.hpp"
 #include "pg/server/shmem.hpp"
 
 extern "C" {
+#include "catalog/pg_authid.h"
 #include "funcapi.h"
+#include "utils/acl.h"
+#include "utils/syscache.h"
 }
 
 using namespace pgwc;
@@ -26,6 +30,13 @@ Datum interval_of(std::int64_t us) {
   auto* interval = static_cast<Interval*>(palloc0(sizeof(Interval)));
   interval->time = us;
   return IntervalPGetDatum(interval);
+}
+
+// Messages may hold values of rows.
+bool may_see_errors(Oid relation) {
+  return has_privs_of_role(GetUserId(), ROLE_PG_READ_ALL_STATS) ||
+         (SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relation)) &&
+          compat::is_table_owner(relation, GetUserId()));
 }
 
 Datum int64_of(std::uint64_t value) { return Int64GetDatum(static_cast<std::int64_t>(value)); }
@@ -62,7 +73,7 @@ PGWC_FUNCTION(pgwc_buffer_queues) {
     values[n++] = CStringGetTextDatum(state_name(status.state));
     nulls[n] = status.last_flush == 0;
     values[n++] = TimestampTzGetDatum(status.last_flush);
-    nulls[n] = status.last_error_at == 0;
+    nulls[n] = status.last_error_at == 0 || !may_see_errors(view.relation);
     values[n++] = CStringGetTextDatum(status.last_error);
     nulls[n] = status.last_error_at == 0;
     values[n++] = TimestampTzGetDatum(status.last_error_at);

@@ -32,6 +32,7 @@ struct PreparedInsert {
   PlanKey key;  // first
   SPIPlanPtr plan;
   bool valid;
+  int running;  // a CHECK or default function may insert rows itself
 };
 HTAB* prepared = nullptr;
 
@@ -60,6 +61,7 @@ PreparedInsert* find_prepared(PlanKey key) {
   if (!found) {
     entry->plan = nullptr;
     entry->valid = false;
+    entry->running = 0;
   }
   return entry;
 }
@@ -136,7 +138,8 @@ std::int64_t insert_rows(Oid relid, Oid argument_type, bool is_array, Datum argu
   connect();
   PreparedInsert* entry = find_prepared({relid, argument_type});
   if (!entry->valid) {
-    if (entry->plan != nullptr) {
+    // One that is running further up stays as long as the session.
+    if (entry->plan != nullptr && entry->running == 0) {
       SPIPlanPtr old = entry->plan;
       entry->plan = nullptr;
       SPI_freeplan(old);
@@ -150,7 +153,13 @@ std::int64_t insert_rows(Oid relid, Oid argument_type, bool is_array, Datum argu
     entry->plan = plan;
     entry->valid = true;
   }
-  const std::int64_t rows = run(entry->plan, argument);
+  volatile std::int64_t rows = 0;
+  ++entry->running;
+  PG_TRY();
+  { rows = run(entry->plan, argument); }
+  PG_FINALLY();
+  { --entry->running; }  // entries stay where they are
+  PG_END_TRY();
   SPI_finish();
   return rows;
 }

@@ -35,7 +35,6 @@ struct Stage {
   Oid relation;
   std::uint64_t queue_id;
   QueueNo queue;
-  Oid staged_by;  // who staged last
   WhenFull when_full;
   bool bypassing;  // too much for the buffer: rows only stop here to be stored in bulk
   bool oversized;  // holds a row that no block can take
@@ -86,10 +85,10 @@ std::size_t mark_end(const Stage* stage, std::size_t i) {
 void mark_rows(Stage* stage) {
   const SubTransactionId owner = GetCurrentSubTransactionId();
   const CommandId command = GetCurrentCommandId(true);
-  stage->staged_by = GetUserId();
+  const Oid user = GetUserId();
   if (stage->mark_count > 0) {
     Mark& last = stage->marks[stage->mark_count - 1];
-    if (last.owner == owner && last.command == command && last.staged_by == stage->staged_by &&
+    if (last.owner == owner && last.command == command && last.staged_by == user &&
         last.spilled_in == InvalidSubTransactionId)
       return;
     if (last.begin == stage->used) --stage->mark_count;
@@ -102,8 +101,7 @@ void mark_rows(Stage* stage) {
                                                    : repalloc_huge(stage->marks, size));
     stage->mark_capacity = capacity;
   }
-  stage->marks[stage->mark_count++] = {stage->used, owner, InvalidSubTransactionId, command,
-                                      stage->staged_by};
+  stage->marks[stage->mark_count++] = {stage->used, owner, InvalidSubTransactionId, command, user};
 }
 
 // Back to an empty stage, its memory kept if it is small. Callable in callbacks: frees, never
@@ -239,18 +237,37 @@ std::uint32_t layout_at_commit(Oid relid) {
 
 enum class Outcome { kReserved, kToTable, kFull };
 
+// Where the rows end that one role has staged in a row, from mark `*i` on; `*i` becomes the mark after them. A frame is of
+// one role.
+std::size_t role_end(const Stage* stage, std::size_t* i) {
+  const Oid role = stage->marks[*i].staged_by;
+  while (*i + 1 < stage->mark_count && stage->marks[*i + 1].staged_by == role) ++*i;
+  return mark_end(stage, (*i)++);
+}
+
 Outcome reserve(Stage* stage, const RoomWait& wait) {
   // What could fill half the buffer alone is no use to anybody in there.
   if (stage->bypassing || stage->oversized ||
       stage->used / kMaxPayload >= buffer().block_count() / 2)
     return Outcome::kToTable;
-  need_frames(max_frames(stage->used));
-  std::size_t count = 0;
-  const Status status = buffer().reserve(
-      stage->queue, stage->queue_id, layout_at_commit(stage->relation),
-      {reinterpret_cast<const std::byte*>(stage->data), stage->used}, frames + frame_count, &count);
-  frame_count += count;
+  const std::size_t before = frame_count;
+  const std::uint32_t layout = layout_at_commit(stage->relation);
+  Status status = Status::kOk;
+  std::size_t begin = 0;
+  for (std::size_t i = 0; i < stage->mark_count && status == Status::kOk;) {
+    const std::size_t end = role_end(stage, &i);
+    if (begin == end) continue;
+    need_frames(max_frames(end - begin));
+    std::size_t count = 0;
+    status = buffer().reserve(stage->queue, stage->queue_id, layout,
+                              {reinterpret_cast<const std::byte*>(stage->data) + begin, end - begin},
+                              frames + frame_count, &count);
+    frame_count += count;
+    begin = end;
+  }
   if (status == Status::kOk) return Outcome::kReserved;
+  buffer().discard({frames + before, frame_count - before});
+  frame_count = before;
   if (status != Status::kNoSpace || stage->when_full == WhenFull::kWriteThrough)
     return Outcome::kToTable;
   if (stage->when_full == WhenFull::kError) room::raise_full(stage->relation);
@@ -309,9 +326,11 @@ void pre_commit() {
   // Frames stand in the order of the stages that have rows left.
   std::size_t frame = 0;
   for (Stage* stage = used_stages; stage != nullptr; stage = stage->next) {
+    std::size_t mark = 0;
     for (std::size_t at = 0; at < stage->used; ++frame) {
+      while (mark_end(stage, mark) <= at) ++mark;
       at += buffer().fill(frames[frame], reinterpret_cast<const std::byte*>(stage->data) + at, xid,
-                          pure, stage->staged_by);
+                          pure, stage->marks[mark].staged_by);
       PGWC_INJECT("frame-filled");
     }
   }
@@ -479,7 +498,6 @@ Stage* open(Relation relation, Attachment* attachment) {
   stage->relation = attachment->relation;
   stage->queue_id = attachment->queue_id();
   stage->queue = attachment->queue;
-  stage->staged_by = GetUserId();
   stage->when_full = attachment->when_full;
   return stage;
 }
