@@ -34,7 +34,8 @@ __attribute__((no_sanitize("thread"))) void copy_while_written(std::byte* to, co
 
 std::size_t shared_index_size(const Geometry& geometry) noexcept {
   return align_up<kCacheLine>(sizeof(BufferControl)) + sizeof(Queue) * geometry.queue_count +
-         align_up<kCacheLine>(sizeof(BlockDesc) * std::size_t{geometry.block_count});
+         align_up<kCacheLine>(sizeof(BlockDesc) * std::size_t{geometry.block_count}) +
+         sizeof(BlockSummary) * geometry.block_count;
 }
 
 WriteBuffer::WriteBuffer(Create, void* index, std::byte* file, const Geometry& geometry,
@@ -64,7 +65,10 @@ WriteBuffer::WriteBuffer(Attach, void* index, std::byte* file, Locks& locks) noe
     : control_(static_cast<BufferControl*>(index)), file_(file), locks_(locks) {
   auto* base = static_cast<std::byte*>(index) + align_up<kCacheLine>(sizeof(BufferControl));
   queues_ = reinterpret_cast<Queue*>(base);
-  blocks_ = reinterpret_cast<BlockDesc*>(base + sizeof(Queue) * control_->geometry.queue_count);
+  base += sizeof(Queue) * control_->geometry.queue_count;
+  blocks_ = reinterpret_cast<BlockDesc*>(base);
+  base += align_up<kCacheLine>(sizeof(BlockDesc) * std::size_t{control_->geometry.block_count});
+  summaries_ = reinterpret_cast<BlockSummary*>(base);
 }
 
 // --- queues
@@ -603,8 +607,9 @@ std::size_t WriteBuffer::list_blocks(QueueNo no, std::uint64_t queue_id, BlockRe
   return count;
 }
 
-bool WriteBuffer::copy_block(const BlockRef& ref, std::byte* out) const noexcept {
-  copy_while_written(out, block_start(ref.block), ref.used);
+bool WriteBuffer::copy_block(const BlockRef& ref, std::byte* out,
+                             std::uint32_t from) const noexcept {
+  copy_while_written(out + from, block_start(ref.block) + from, ref.used - from);
   std::atomic_thread_fence(std::memory_order_acquire);
   const BlockDesc& desc = blocks_[ref.block];
   return atomic(const_cast<std::uint64_t&>(desc.epoch)).load(std::memory_order_relaxed) ==

@@ -27,6 +27,7 @@
 #include <span>
 #include <vector>
 
+#include "core/block_summary.hpp"
 #include "core/layout.hpp"
 #include "core/limits.hpp"
 #include "core/status.hpp"
@@ -291,9 +292,10 @@ class WriteBuffer {
   // comes too late.
   std::size_t list_blocks(QueueNo queue, std::uint64_t queue_id, BlockRef* out,
                           std::size_t capacity, Xid* freed_xid) const noexcept;
-  // Copies a block's first `used` bytes, without a lock. False if it is not in use for this any
-  // more; ask for `freed_xid` then.
-  bool copy_block(const BlockRef& ref, std::byte* out) const noexcept;
+  // Copies a block from an offset up to `used`, to the same place of `out`, without a lock. False if
+  // it is not in use for this any more; ask for `freed_xid` then.
+  bool copy_block(const BlockRef& ref, std::byte* out, std::uint32_t from = 0) const noexcept;
+  BlockSummary& summary(const BlockRef& ref) const noexcept { return summaries_[ref.block]; }
   QueueNo queue_count() const noexcept { return control_->geometry.queue_count; }
   std::uint32_t block_count() const noexcept { return control_->geometry.block_count; }
   std::uint32_t free_blocks() const noexcept;
@@ -348,6 +350,7 @@ class WriteBuffer {
   BufferControl* control_;
   Queue* queues_;
   BlockDesc* blocks_;
+  BlockSummary* summaries_;
   std::byte* file_;
   Locks& locks_;
 };

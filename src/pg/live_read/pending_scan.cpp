@@ -26,6 +26,8 @@ struct PendingState {
   bool opened;
   bool has_rows;
   live_read::Reader reader;
+  probes::Condition* conditions;
+  std::size_t condition_count;
   TupleTableSlot* stored;      // as buffered
   AttrMap* columns;            // from the source's columns to the partition's; null if they are the same
   ResultRelInfo* partition;    // set if rows of other partitions must be left out
@@ -93,6 +95,35 @@ void prepare_partition(PendingState* state, Relation source, Relation partition,
   (void)estate;
 }
 
+// Few blocks are read faster than looked up.
+constexpr std::size_t kWorthSearching = 2;
+
+void look_for(PendingState* state, Relation source) {
+  PlanState* node = &state->custom.ss.ps;
+  if (node->plan->qual == NIL || state->reader.block_count < kWorthSearching) return;
+  auto* search = static_cast<live_read::Search*>(palloc0(sizeof(live_read::Search)));
+  search->columns = probes::columns_of(source);
+  state->conditions = probes::conditions_of(node, node->plan->qual,
+                                            reinterpret_cast<Scan*>(node->plan)->scanrelid,
+                                            search->columns, state->columns, &state->condition_count);
+  if (state->condition_count == 0) return;
+  if (state->condition_count > live_read::kMaxProbes) state->condition_count = live_read::kMaxProbes;
+  search->slot = MakeSingleTupleTableSlot(state->stored->tts_tupleDescriptor, &TTSOpsMinimalTuple);
+  search->context = AllocSetContextCreate(node->state->es_query_cxt, "pg_writecache summary",
+                                          ALLOCSET_DEFAULT_SIZES);
+  state->reader.search = search;
+}
+
+// The values are those of the moment: parameters change from one rescan to the next.
+void begin_search(PendingState* state) {
+  live_read::Search* search = state->reader.search;
+  if (search == nullptr) return;
+  ExprContext* context = state->custom.ss.ps.ps_ExprContext;
+  if (!probes::evaluate(state->conditions, state->condition_count, search->columns, context,
+                        search->probes, &search->count))
+    state->reader.next_block = state->reader.block_count;
+}
+
 // What is pending is looked at when the first row is wanted, with the statement's own snapshot.
 void open(PendingState* state) {
   state->opened = true;
@@ -117,9 +148,11 @@ void open(PendingState* state) {
   state->stored = MakeSingleTupleTableSlot(CreateTupleDescCopy(RelationGetDescr(source)), &TTSOpsMinimalTuple);
   live_read::begin(&state->reader, queue, id, state->source,
                    attachments::layout_fingerprint(RelationGetDescr(source)), estate->es_snapshot);
+  look_for(state, source);
   if (source != relation) table_close(source, NoLock);
   MemoryContextSwitchTo(old);
   state->has_rows = true;
+  begin_search(state);
 }
 
 // The row as the relation's own, in the scan's slot.
@@ -160,13 +193,18 @@ TupleTableSlot* execute(CustomScanState* node) { return ExecScan(&node->ss, next
 
 void end(CustomScanState* node) {
   auto* state = reinterpret_cast<PendingState*>(node);
+  if (state->reader.search != nullptr && state->reader.search->slot != nullptr)
+    ExecDropSingleTupleTableSlot(state->reader.search->slot);
   if (state->stored != nullptr) ExecDropSingleTupleTableSlot(state->stored);
 }
 
 void rescan(CustomScanState* node) {
   auto* state = reinterpret_cast<PendingState*>(node);
-  if (state->has_rows) live_read::restart(&state->reader);
   ExecScanReScan(&node->ss);
+  if (state->has_rows) {
+    live_read::restart(&state->reader);
+    begin_search(state);
+  }
 }
 
 void explain(CustomScanState* node, List*, ExplainState* es) {
@@ -176,9 +214,12 @@ void explain(CustomScanState* node, List*, ExplainState* es) {
   if (!es->analyze) return;
   ExplainPropertyInteger("Pending Rows Read", nullptr,
                          static_cast<std::int64_t>(state->reader.rows_read), es);
-  if (es->buffers)
-    ExplainPropertyInteger("Write Buffer Blocks", nullptr,
-                           static_cast<std::int64_t>(state->reader.blocks_read), es);
+  if (!es->buffers) return;
+  ExplainPropertyInteger("Write Buffer Blocks", nullptr,
+                         static_cast<std::int64_t>(state->reader.blocks_read), es);
+  if (state->reader.search != nullptr)
+    ExplainPropertyInteger("Write Buffer Blocks Passed By", nullptr,
+                           static_cast<std::int64_t>(state->reader.blocks_passed), es);
 }
 
 double pending_rows(Oid source) {
@@ -190,6 +231,36 @@ double pending_rows(Oid source) {
   return attachment->queue == kNoQueueNo
              ? 0
              : static_cast<double>(buffer().view(attachment->queue).pending_rows);
+}
+
+// What looking at a block's summary costs beside reading its rows.
+constexpr double kSummaryShare = 0.005;
+
+// Whether a clause compares an indexed column with something from elsewhere.
+bool is_searchable(const RelOptInfo* rel, const List* clauses) {
+  const ListCell* cell;
+  foreach (cell, clauses) {
+    auto* clause = reinterpret_cast<Node*>(lfirst_node(RestrictInfo, cell)->clause);
+    if (!IsA(clause, OpExpr) || list_length(castNode(OpExpr, clause)->args) != 2) continue;
+    const ListCell* side;
+    foreach (side, castNode(OpExpr, clause)->args) {
+      if (!IsA(lfirst(side), Var)) continue;
+      const Var* var = lfirst_node(Var, side);
+      if (static_cast<Index>(var->varno) != rel->relid) continue;
+      const ListCell* index;
+      foreach (index, rel->indexlist) {
+        const auto* info = lfirst_node(IndexOptInfo, index);
+        for (int i = 0; i < info->nkeycolumns; ++i)
+          if (info->indexkeys[i] == var->varattno) return true;
+      }
+    }
+  }
+  return false;
+}
+
+bool is_searchable(const RelOptInfo* rel, const ParamPathInfo* parameters) {
+  return is_searchable(rel, rel->baserestrictinfo) ||
+         (parameters != nullptr && is_searchable(rel, parameters->ppi_clauses));
 }
 
 }  // namespace
@@ -212,7 +283,10 @@ Path* make_path(PlannerInfo* root, RelOptInfo* rel, Oid source, Relids required_
   QualCost qual;
   cost_qual_eval(&qual, rel->baserestrictinfo, root);
   path->path.startup_cost = 0;
-  path->path.total_cost = rows * (cpu_tuple_cost + qual.per_tuple);
+  const double read = is_searchable(rel, path->path.param_info)
+                          ? path->path.rows + rows * kSummaryShare
+                          : rows;
+  path->path.total_cost = read * (cpu_tuple_cost + qual.per_tuple);
   return &path->path;
 }
 

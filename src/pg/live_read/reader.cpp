@@ -67,21 +67,80 @@ bool is_visible(Reader* reader, const FrameHeader& frame) {
   return !reader->flush_seen;
 }
 
-// Copies the next block that is still what it was.
+// A block that is gone was flushed; its rows are in the table for this snapshot, or it comes too late.
+void check_gone(const Reader* reader) {
+  TransactionId freed_xid;
+  (void)buffer().is_empty(reader->queue, reader->queue_id, &freed_xid);
+  if (!buffer().is_queue(reader->queue, reader->queue_id)) raise_too_old(reader->relation);
+  check_freed(freed_xid, reader->relation, reader->snapshot);
+}
+
+// Notes in the block's summary what the copy has behind `from`. Up to the first record that is still
+// being written: its rows are not there yet.
+void summarize(const Reader* reader, const BlockRef& ref, std::uint32_t from) {
+  const Search& search = *reader->search;
+  MemoryContext old = MemoryContextSwitchTo(search.context);
+  std::size_t capacity = 1024;
+  auto* keys = static_cast<SummaryKey*>(palloc(capacity * sizeof(SummaryKey)));
+  auto* columns = static_cast<std::uint8_t*>(palloc(capacity));
+  std::size_t count = 0;
+  std::uint32_t covered = from;
+  bool readable = true;
+  FrameCursor cursor(reader->copy, ref.used, from == 0 ? sizeof(BlockHeader) : from);
+  while (readable && cursor.next()) {
+    const FrameHeader& frame = cursor.header();
+    const FrameState state = frame_state(frame);
+    if (state == FrameState::kReserved || (state != FrameState::kDiscarded && frame.generation != reader->layout))
+      break;
+    covered = cursor.end();
+    if (state == FrameState::kDiscarded) continue;
+    const auto* row = reinterpret_cast<const std::byte*>(&frame + 1);
+    for (std::uint32_t i = 0; i < frame.row_count; ++i) {
+      auto* tuple = reinterpret_cast<MinimalTuple>(const_cast<std::byte*>(row));
+      row += align_up<kRowAlign>(tuple->t_len);
+      if (count + kSummaryColumns > capacity) {
+        capacity *= 2;
+        keys = static_cast<SummaryKey*>(repalloc(keys, capacity * sizeof(SummaryKey)));
+        columns = static_cast<std::uint8_t*>(repalloc(columns, capacity));
+      }
+      ExecStoreMinimalTuple(tuple, search.slot, false);
+      count += probes::keys_of(search.columns, search.slot, keys + count, columns + count);
+    }
+  }
+  ExecClearTuple(search.slot);
+  if (covered > from)
+    extend(&buffer().summary(ref), ref.epoch, search.columns.id, from, covered, keys, columns, count);
+  MemoryContextSwitchTo(old);
+  MemoryContextReset(search.context);
+}
+
+// So many bytes behind what a summary covers are read each time before somebody adds them.
+constexpr std::uint32_t kWorthAdding = 4096;
+
+// Copies the next block that is still what it was and that the summary does not rule out, or the part
+// of it that the summary does not know.
 bool next_block(Reader* reader) {
   while (reader->next_block < reader->block_count) {
     CHECK_FOR_INTERRUPTS();
     const BlockRef& ref = reader->blocks[reader->next_block++];
-    if (!buffer().copy_block(ref, reader->copy)) {
-      TransactionId freed_xid;
-      (void)buffer().is_empty(reader->queue, reader->queue_id, &freed_xid);
-      if (!buffer().is_queue(reader->queue, reader->queue_id)) raise_too_old(reader->relation);
-      check_freed(freed_xid, reader->relation, reader->snapshot);
+    SummaryAnswer known{0, true};
+    if (reader->search != nullptr)
+      known = ask(buffer().summary(ref), ref.epoch, reader->search->columns.id,
+                  reader->search->probes, reader->search->count);
+    const std::uint32_t from = known.may_match ? 0 : known.covered;
+    if (from >= ref.used) {
+      ++reader->blocks_passed;
+      continue;
+    }
+    if (!buffer().copy_block(ref, reader->copy, from)) {
+      check_gone(reader);
       continue;
     }
     ++reader->blocks_read;
+    if (reader->search != nullptr && ref.used - known.covered > kWorthAdding)
+      summarize(reader, ref, known.covered);
     reader->copy_used = ref.used;
-    reader->next_frame = sizeof(BlockHeader);
+    reader->next_frame = from == 0 ? sizeof(BlockHeader) : from;
     return true;
   }
   return false;

@@ -7,11 +7,25 @@
 // counts like what is PUBLISHED.
 #pragma once
 
+#include "core/block_summary.hpp"
 #include "pg/boundary/pg.hpp"
+#include "pg/live_read/probes.hpp"
 
 namespace pgwc::live_read {
 
+inline constexpr std::size_t kMaxProbes = 8;
+
+// What a reader looks for, if it is not everything.
+struct Search {
+  probes::Columns columns;
+  std::size_t count;
+  Probe probes[kMaxProbes];
+  TupleTableSlot* slot;  // of the table's rows, for the summaries
+  MemoryContext context;  // reset for each block
+};
+
 struct Reader {
+  Search* search;  // null: every row
   QueueNo queue;
   std::uint64_t queue_id;
   Oid relation;  // for messages
@@ -26,6 +40,7 @@ struct Reader {
   std::span<const std::byte> rows;  // left in the frame in hand
   TransactionId flush_xid;          // the last one asked for, and the answer
   bool flush_seen;
+  std::uint64_t blocks_passed;
   std::uint64_t rows_read;
   std::uint64_t blocks_read;
 };

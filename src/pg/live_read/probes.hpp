@@ -1,0 +1,44 @@
+// Which blocks a scan of pending rows can pass by: from the conditions of the plan to values looked for
+// in the summaries of blocks, and from rows to summaries.
+#pragma once
+
+#include "core/block_summary.hpp"
+#include "pg/boundary/pg.hpp"
+
+namespace pgwc::probes {
+
+// The columns of a table that its summaries are about: those that lead its indexes.
+struct Columns {
+  std::uint64_t id;  // which columns, and of which types
+  std::uint32_t count;
+  AttrNumber last;  // the highest of them
+  AttrNumber number[kSummaryColumns];
+  Oid type[kSummaryColumns];
+  FmgrInfo* hash[kSummaryColumns];  // null where keys tell all
+  Oid collation[kSummaryColumns];
+};
+
+Columns columns_of(Relation relation);
+
+// A condition on one of the columns: `column operator expression`.
+struct Condition {
+  std::uint32_t column;
+  int strategy;  // of a btree
+  Oid value_type;
+  ExprState* value;
+};
+
+// The usable conditions among those of a plan node. `map` leads from the scanned relation's columns to
+// the table's, null if they are the same.
+Condition* conditions_of(PlanState* node, const List* quals, Index relation, const Columns& columns,
+                         const AttrMap* map, std::size_t* count);
+
+// What they look for now. False if nothing can match, because a value is null.
+bool evaluate(const Condition* conditions, std::size_t count, const Columns& columns,
+              ExprContext* context, Probe* probes, std::size_t* probe_count);
+
+// A row's values for the summary; returns how many.
+std::size_t keys_of(const Columns& columns, TupleTableSlot* row, SummaryKey* keys,
+                    std::uint8_t* key_columns);
+
+}  // namespace pgwc::probes
