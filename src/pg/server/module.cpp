@@ -4,6 +4,7 @@
 #include "pg/live_read/paths.hpp"
 #include "pg/live_read/pending_append.hpp"
 #include "pg/live_read/pending_scan.hpp"
+#include "pg/live_read/unwrap.hpp"
 #include "pg/server/settings.hpp"
 #include "pg/server/shmem.hpp"
 #include "pg/server/workers.hpp"
@@ -31,6 +32,7 @@ PlannedStmt* plan(Query* parse, const char* query, int options, ParamListInfo pa
   PlannedStmt* statement = previous_planner ? previous_planner(parse, query, options, parameters)
                                             : standard_planner(parse, query, options, parameters);
   if (statement->commandType == CMD_INSERT) pgwc::capture_insert::wrap_plan(statement);
+  pgwc::unwrap::label(statement);
   return statement;
 }
 
@@ -51,6 +53,7 @@ void _PG_init(void) {
   capture_insert::init();
   utility::install_hook();
   // Called in reverse: a transaction's own rows go first.
+  unwrap::install_hook();
   freshness::install_hook();
   own_rows::install_hook();
   pending_scan::init();
