@@ -36,7 +36,7 @@ sub crash_at
 	my $end = $point eq 'aborted' ? "$fails; COMMIT" : 'COMMIT';
 	my $pid = $pure->pid;
 	$pure->send("SET writecache.injection_point = '$point'; SET writecache.injection_action = 'stop'; BEGIN; " . rows('pure', 1) . "; $end;");
-	wait_for { $pure->{psql}->pump_nb; is_stopped($pid) } "$what: the first session to come to the point";
+	wait_for { is_stopped($pid) } "$what: the first session to come to the point";
 	$mixed->query("SET writecache.injection_point = '$point'; SET writecache.injection_action = '$action';
 		BEGIN; INSERT INTO plain VALUES ($crash, 'mixed'); " . rows('mixed', 1) . "; $end;");
 	kill 'KILL', $pid;

@@ -9,17 +9,17 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 
 our @EXPORT = qw(server attached_table configure reconfigure psql_errors wait_for is_running is_stopped children_of launcher_of worker_of
-  wait_for_crash start_again wait_until_up in_background start_writer acknowledged verdict);
+  kill_orphans wait_for_crash start_again wait_until_up in_background start_writer acknowledged verdict);
 
 # Looks until the condition is true; returns what it said.
 sub wait_for(&$)
 {
 	my ($condition, $what) = @_;
-	for (1 .. 20 * ($ENV{PG_TEST_TIMEOUT_DEFAULT} || 180))
+	for (1 .. 50 * ($ENV{PG_TEST_TIMEOUT_DEFAULT} || 180))
 	{
 		my $result = $condition->();
 		return $result if $result;
-		sleep 0.05;
+		sleep 0.02;
 	}
 	die "waited in vain for $what";
 }
@@ -119,6 +119,18 @@ sub child_titled
 sub launcher_of { return child_titled(shift, 'pg_writecache launcher', shift); }
 sub worker_of { return child_titled(shift, 'pg_writecache flush worker', shift); }
 
+# Ends what a dead postmaster has left: who waited for a lock that died with its holder never notices.
+sub kill_orphans
+{
+	my $directory = shift->data_dir;
+	for my $link (glob '/proc/[0-9]*/cwd')
+	{
+		my $cwd = readlink $link // next;
+		kill 'KILL', (split '/', $link)[2] if $cwd eq $directory;
+	}
+	return;
+}
+
 # Waits until the postmaster has gone, on its own account.
 sub wait_for_crash
 {
@@ -141,7 +153,7 @@ sub start_again
 sub in_background
 {
 	my ($node, $sql) = @_;
-	return WriteCacheTest::Session->new($node)->send("$sql\n;\n\\q");
+	return WriteCacheTest::Session->new($node)->send("$sql\n;");
 }
 
 # After a crash that the postmaster has survived.
@@ -202,16 +214,19 @@ sub verdict
 }
 
 package WriteCacheTest::Session;
-use IPC::Run;
+use IPC::Open3;
+use PostgreSQL::Test::Utils;
 
-# Prints SQLSTATEs. Goes on after an error.
+# Prints SQLSTATEs. Goes on after an error. Its output goes to files, so that it never waits for us to read.
 sub new
 {
 	my ($class, $node, %parameters) = @_;
-	my $self = bless { in => '', out => '', err => '', asked => 0 }, $class;
-	my $database = $parameters{database} // 'postgres';
-	$self->{psql} = IPC::Run::start([ 'psql', '-XAtq', '-v', 'VERBOSITY=verbose', '-d', $node->connstr($database) ],
-		'<', \$self->{in}, '>', \$self->{out}, '2>', \$self->{err});
+	my $base = PostgreSQL::Test::Utils::tempdir() . '/session';
+	my $self = bless { asked => 0, out => "$base.out", err => "$base.err", read => { out => 0, err => 0 } }, $class;
+	open my $out, '>', $self->{out} or die "$self->{out}: $!";
+	open my $err, '>', $self->{err} or die "$self->{err}: $!";
+	$self->{psql} = open3($self->{in}, '>&' . fileno $out, '>&' . fileno $err,
+		'psql', '-XAtq', '-v', 'VERBOSITY=verbose', '-d', $node->connstr($parameters{database} // 'postgres'));
 	return $self;
 }
 
@@ -219,9 +234,25 @@ sub new
 sub send
 {
 	my ($self, $sql) = @_;
-	$self->{in} .= "$sql\n";
-	eval { $self->{psql}->pump_nb; };
+	local $SIG{PIPE} = 'IGNORE';
+	$sql .= "\n";
+	# psql may have gone with the server.
+	while (length $sql) { substr($sql, 0, syswrite($self->{in}, $sql) // length $sql) = ''; }
 	return $self;
+}
+
+# What it has printed since it was asked last.
+sub said
+{
+	my $self = shift;
+	my $said = '';
+	for my $stream ('out', 'err')
+	{
+		my $text = slurp_file($self->{$stream}, $self->{read}{$stream});
+		$self->{read}{$stream} += length $text;
+		$said .= $text;
+	}
+	return $said;
 }
 
 # Sends SQL and returns what it prints: rows, then errors. What is left of earlier commands comes first.
@@ -230,12 +261,11 @@ sub query
 	my ($self, $sql) = @_;
 	my $mark = 'done ' . ++$self->{asked};
 	$self->send("$sql\n;\n\\echo $mark\n\\warn $mark");
-	until ($self->{out} =~ /^\Q$mark\E\n/m && $self->{err} =~ /^\Q$mark\E\n/m)
-	{
-		last unless eval { $self->{psql}->pumpable && $self->{psql}->pump; 1 } && $self->{psql}->pumpable;
-	}
-	my $said = "$self->{out}$self->{err}";
-	$self->{out} = $self->{err} = '';
+	WriteCacheTest::wait_for {
+		!WriteCacheTest::is_running($self->{psql})
+		  || 2 == grep { slurp_file($self->{$_}, $self->{read}{$_}) =~ /^\Q$mark\E\n/m } 'out', 'err';
+	} "an answer to $sql";
+	my $said = $self->said;
 	$said =~ s/^\Q$mark\E\n//mg;
 	chomp $said;
 	return $said;
@@ -248,12 +278,14 @@ sub pid
 	return $self->{pid};
 }
 
-# Ends the session and returns what it has said.
+# Waits for the end of what was sent, ends the session and returns what it has said.
 sub finish
 {
 	my $self = shift;
-	eval { $self->{psql}->finish; 1 } or eval { $self->{psql}->kill_kill; };
-	my $said = "$self->{out}$self->{err}";
+	close $self->{in} if $self->{in};
+	delete $self->{in};
+	waitpid $self->{psql}, 0;
+	my $said = $self->said;
 	chomp $said;
 	return $said;
 }
