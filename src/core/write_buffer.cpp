@@ -102,6 +102,7 @@ Status WriteBuffer::open_queue(std::uint64_t id, std::uint32_t relation, QueueNo
     if (control_->parked_count > 0) adopt_parked(slot, free_slot, id);
     if (slot.block_count == 0) ++control_->empty_queues;
     atomic(slot.id).store(id, std::memory_order_release);
+    atomic(control_->slot_changes).fetch_add(1, std::memory_order_release);
     *queue = free_slot;
     return Status::kOk;
   }
@@ -162,6 +163,7 @@ void WriteBuffer::free_slot_if_unused(Queue& queue) noexcept {
   --control_->empty_queues;
   reset_slot(queue);
   atomic(queue.id).store(0, std::memory_order_release);
+  atomic(control_->slot_changes).fetch_add(1, std::memory_order_release);
 }
 
 void WriteBuffer::drop_queue(QueueNo no, std::uint64_t queue_id) noexcept {
@@ -581,6 +583,10 @@ QueueView WriteBuffer::view(QueueNo no) const noexcept {
 QueueNo WriteBuffer::find_queue(std::uint64_t id) const noexcept {
   LockGuard directory(locks_, kDirectoryLock);
   return find_slot(id);
+}
+
+std::uint64_t WriteBuffer::slot_changes() const noexcept {
+  return atomic(control_->slot_changes).load(std::memory_order_acquire);
 }
 
 bool WriteBuffer::is_empty(QueueNo no, std::uint64_t queue_id, Xid* freed_xid) const noexcept {

@@ -146,6 +146,7 @@ struct alignas(kCacheLine) BufferControl {
   alignas(kCacheLine) std::uint64_t next_seq;
   std::uint64_t next_epoch;
   std::uint32_t settled;  // recovery is complete
+  std::uint64_t slot_changes;  // how often a queue got a slot or lost it
   // Directory lock.
   alignas(kCacheLine) std::uint32_t free_head;
   std::uint32_t free_count;
@@ -281,6 +282,8 @@ class WriteBuffer {
   QueueView view(QueueNo queue) const noexcept;
   // The slot of a queue, kNoQueueNo if it has none: nothing was ever staged for it.
   QueueNo find_queue(std::uint64_t id) const noexcept;
+  // Changes whenever find_queue() might answer otherwise.
+  std::uint64_t slot_changes() const noexcept;
 
   // Reading, at a snapshot: list_blocks() once, then copy_block() each. What is visible to the
   // snapshot was reserved before it was taken, so a later list misses nothing.

@@ -28,7 +28,8 @@ struct PendingState {
   live_read::Reader reader;
   probes::Condition* conditions;
   std::size_t condition_count;
-  TupleTableSlot* stored;      // as buffered
+  TupleDesc layout;            // of the buffered rows
+  TupleTableSlot* stored;      // one of them
   AttrMap* columns;            // from the source's columns to the partition's; null if they are the same
   ResultRelInfo* partition;    // set if rows of other partitions must be left out
 };
@@ -103,14 +104,13 @@ void look_for(PendingState* state, Relation source) {
   if (node->plan->qual == NIL || state->reader.block_count < kWorthSearching) return;
   auto* search = static_cast<live_read::Search*>(palloc0(sizeof(live_read::Search)));
   search->columns = probes::columns_of(source);
+  search->layout = state->layout;
+  search->memory = node->state->es_query_cxt;
   state->conditions = probes::conditions_of(node, node->plan->qual,
                                             reinterpret_cast<Scan*>(node->plan)->scanrelid,
                                             search->columns, state->columns, &state->condition_count);
   if (state->condition_count == 0) return;
   if (state->condition_count > live_read::kMaxProbes) state->condition_count = live_read::kMaxProbes;
-  search->slot = MakeSingleTupleTableSlot(state->stored->tts_tupleDescriptor, &TTSOpsMinimalTuple);
-  search->context = AllocSetContextCreate(node->state->es_query_cxt, "pg_writecache summary",
-                                          ALLOCSET_DEFAULT_SIZES);
   state->reader.search = search;
 }
 
@@ -133,9 +133,7 @@ void open(PendingState* state) {
   if (attachment == nullptr || !attachment->read_pending || !settings::read_pending) return;
   ensure_settled();
   const std::uint64_t id = attachment->queue_id();
-  if (attachment->queue == kNoQueueNo || !buffer().is_queue(attachment->queue, id))
-    attachment->queue = buffer().find_queue(id);
-  const QueueNo queue = attachment->queue;
+  const QueueNo queue = attachments::find_queue(attachment);
   if (queue == kNoQueueNo ||
       live_read::is_empty(queue, id, state->source, estate->es_snapshot))
     return;
@@ -145,7 +143,9 @@ void open(PendingState* state) {
     source = table_open(state->source, AccessShareLock);
     prepare_partition(state, source, relation, estate);
   }
-  state->stored = MakeSingleTupleTableSlot(CreateTupleDescCopy(RelationGetDescr(source)), &TTSOpsMinimalTuple);
+  // The scan keeps its own relation open.
+  state->layout = source == relation ? RelationGetDescr(relation)
+                                     : CreateTupleDescCopy(RelationGetDescr(source));
   live_read::begin(&state->reader, queue, id, state->source,
                    attachments::layout_fingerprint(RelationGetDescr(source)), estate->es_snapshot);
   look_for(state, source);
@@ -170,6 +170,12 @@ void show(PendingState* state, TupleTableSlot* slot) {
   slot->tts_tableOid = RelationGetRelid(state->custom.ss.ss_currentRelation);
 }
 
+void make_slot(PendingState* state) {
+  MemoryContext old = MemoryContextSwitchTo(state->custom.ss.ps.state->es_query_cxt);
+  state->stored = MakeSingleTupleTableSlot(state->layout, &TTSOpsMinimalTuple);
+  MemoryContextSwitchTo(old);
+}
+
 TupleTableSlot* next(ScanState* node) {
   auto* state = reinterpret_cast<PendingState*>(node);
   TupleTableSlot* slot = node->ss_ScanTupleSlot;
@@ -177,6 +183,7 @@ TupleTableSlot* next(ScanState* node) {
   while (state->has_rows) {
     MinimalTuple tuple = live_read::next(&state->reader);
     if (tuple == nullptr) break;
+    if (state->stored == nullptr) make_slot(state);
     ExecStoreMinimalTuple(tuple, state->stored, false);
     show(state, slot);
     if (state->partition != nullptr &&
@@ -225,12 +232,8 @@ void explain(CustomScanState* node, List*, ExplainState* es) {
 double pending_rows(Oid source) {
   Attachment* attachment = attachments::find_write_back(source);
   if (attachment == nullptr) return 0;
-  const std::uint64_t id = attachment->queue_id();
-  if (attachment->queue == kNoQueueNo || !buffer().is_queue(attachment->queue, id))
-    attachment->queue = buffer().find_queue(id);
-  return attachment->queue == kNoQueueNo
-             ? 0
-             : static_cast<double>(buffer().view(attachment->queue).pending_rows);
+  const QueueNo queue = attachments::find_queue(attachment);
+  return queue == kNoQueueNo ? 0 : static_cast<double>(buffer().view(queue).pending_rows);
 }
 
 // What looking at a block's summary costs beside reading its rows.

@@ -11,6 +11,8 @@ extern "C" {
 #include "nodes/nodeFuncs.h"
 #include "optimizer/clauses.h"
 #include "optimizer/optimizer.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
 #include "utils/pg_locale.h"
 #include "utils/typcache.h"
 }
@@ -137,7 +139,9 @@ const Var* column_side(Node* node, Index relation) {
 
 }  // namespace
 
-Columns columns_of(Relation relation) {
+namespace {
+
+Columns find_columns(Relation relation) {
   Columns columns{};
   ListCell* cell;
   foreach (cell, RelationGetIndexList(relation)) {
@@ -146,6 +150,48 @@ Columns columns_of(Relation relation) {
       (void)add_column(&columns, relation, index->rd_index->indkey.values[i]);
     relation_close(index, NoLock);
   }
+  return columns;
+}
+
+struct Remembered {
+  Oid relation;  // first
+  Columns columns;
+};
+HTAB* remembered = nullptr;
+std::uint64_t changes = 0;
+
+void forget(Datum, Oid relation) {
+  ++changes;
+  HASH_SEQ_STATUS scan;
+  if (OidIsValid(relation)) {
+    hash_search(remembered, &relation, HASH_REMOVE, nullptr);
+    return;
+  }
+  hash_seq_init(&scan, remembered);
+  while (auto* entry = static_cast<Remembered*>(hash_seq_search(&scan)))
+    hash_search(remembered, &entry->relation, HASH_REMOVE, nullptr);
+}
+
+}  // namespace
+
+Columns columns_of(Relation relation) {
+  if (remembered == nullptr) {
+    HASHCTL control{};
+    control.keysize = sizeof(Oid);
+    control.entrysize = sizeof(Remembered);
+    remembered = hash_create("pg_writecache summary columns", 16, &control, HASH_ELEM | HASH_BLOBS);
+    CacheRegisterRelcacheCallback(forget, 0);
+  }
+  const Oid id = RelationGetRelid(relation);
+  if (auto* entry = static_cast<Remembered*>(hash_search(remembered, &id, HASH_FIND, nullptr)))
+    return entry->columns;
+  Columns columns;
+  std::uint64_t before;
+  do {
+    before = changes;
+    columns = find_columns(relation);
+  } while (before != changes);
+  static_cast<Remembered*>(hash_search(remembered, &id, HASH_ENTER, nullptr))->columns = columns;
   return columns;
 }
 

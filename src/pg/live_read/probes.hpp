@@ -18,6 +18,7 @@ struct Columns {
   Oid collation[kSummaryColumns];
 };
 
+// Remembered for each relation until it changes.
 Columns columns_of(Relation relation);
 
 // A condition on one of the columns: `column operator expression`.

@@ -78,7 +78,14 @@ void check_gone(const Reader* reader) {
 // Notes in the block's summary what the copy has behind `from`. Up to the first record that is still
 // being written: its rows are not there yet.
 void summarize(const Reader* reader, const BlockRef& ref, std::uint32_t from) {
-  const Search& search = *reader->search;
+  Search& search = *reader->search;
+  if (search.context == nullptr) {
+    MemoryContext outer = MemoryContextSwitchTo(search.memory);
+    search.slot = MakeSingleTupleTableSlot(search.layout, &TTSOpsMinimalTuple);
+    search.context =
+        AllocSetContextCreate(search.memory, "pg_writecache summary", ALLOCSET_DEFAULT_SIZES);
+    MemoryContextSwitchTo(outer);
+  }
   MemoryContext old = MemoryContextSwitchTo(search.context);
   std::size_t capacity = 1024;
   auto* keys = static_cast<SummaryKey*>(palloc(capacity * sizeof(SummaryKey)));

@@ -20,7 +20,10 @@ struct Search {
   probes::Columns columns;
   std::size_t count;
   Probe probes[kMaxProbes];
-  TupleTableSlot* slot;  // of the table's rows, for the summaries
+  // For making summaries, once one has to be made.
+  TupleDesc layout;
+  MemoryContext memory;
+  TupleTableSlot* slot;
   MemoryContext context;  // reset for each block
 };
 

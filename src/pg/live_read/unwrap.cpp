@@ -34,11 +34,9 @@ bool has_nothing(Oid source, Snapshot snapshot) {
   Attachment* attachment = attachments::find_write_back(source);
   if (attachment == nullptr || !attachment->read_pending || !settings::read_pending) return true;
   if (!buffer().settled()) return false;
-  const std::uint64_t id = attachment->queue_id();
-  if (attachment->queue == kNoQueueNo || !buffer().is_queue(attachment->queue, id))
-    attachment->queue = buffer().find_queue(id);
-  return attachment->queue == kNoQueueNo ||
-         live_read::is_empty(attachment->queue, id, source, snapshot);
+  const QueueNo queue = attachments::find_queue(attachment);
+  return queue == kNoQueueNo ||
+         live_read::is_empty(queue, attachment->queue_id(), source, snapshot);
 }
 
 // The source of a part that reads what is pending, sorted or not.

@@ -253,6 +253,17 @@ FlushPolicy effective_policy(const Attachment& attachment) {
   return policy;
 }
 
+QueueNo find_queue(Attachment* attachment) {
+  const std::uint64_t id = attachment->queue_id();
+  if (attachment->queue != kNoQueueNo && buffer().is_queue(attachment->queue, id))
+    return attachment->queue;
+  const std::uint64_t changes = buffer().slot_changes();
+  if (attachment->no_queue_since == changes + 1) return kNoQueueNo;
+  attachment->queue = buffer().find_queue(id);
+  if (attachment->queue == kNoQueueNo) attachment->no_queue_since = changes + 1;
+  return attachment->queue;
+}
+
 bool open_queue(Attachment* attachment) {
   const std::uint64_t id = attachment->queue_id();
   if (attachment->queue != kNoQueueNo && buffer().is_queue(attachment->queue, id)) return true;

@@ -31,6 +31,7 @@ struct Attachment {
   std::uint32_t generation;  // fingerprint of the row layout
   // Where this database's buffer has it; kNoQueueNo until first used.
   QueueNo queue;
+  std::uint64_t no_queue_since;  // the buffer's slot_changes() plus one when it had none
 
   std::uint64_t queue_id() const {
     return make_queue_id(MyDatabaseId, static_cast<std::uint32_t>(number));
@@ -68,6 +69,8 @@ FlushPolicy effective_policy(const Attachment& attachment);
 // In microseconds, a month as 30 days; what is too long is the longest there is.
 std::int64_t interval_us(const Interval* interval);
 
+// The queue of the attachment if it has one, else kNoQueueNo: nothing was ever staged for it.
+QueueNo find_queue(Attachment* attachment);
 // Gives the attachment its queue in the buffer. False if there is no slot.
 bool open_queue(Attachment* attachment);
 
