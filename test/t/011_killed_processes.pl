@@ -9,6 +9,7 @@ my $node = server('killed', restart_after_crash => 'on', autovacuum => 'off');
 attached_table($node, 'busy', 'w int, n int', "flush_interval => '5 ms'");
 attached_table($node, 'waiting', 'w int, n int');
 my $number = 0;
+my @last;
 
 # Some rows are being flushed at that moment, others lie in the buffer.
 sub under_load
@@ -30,6 +31,7 @@ sub under_load
 	like(slurp_file($node->logfile, $log), qr/write buffer: [1-9]\d* rows recovered/, "$what: rows were in the buffer");
 	is(verdict($node, 'busy', @busy), '', '... those being flushed are all right');
 	is(verdict($node, 'waiting', @waiting), '', '... and so are those that lay there');
+	@last = @waiting;
 	return;
 }
 
@@ -47,5 +49,12 @@ under_load('all of them', sub {
 	kill 'KILL', $node->{_pid}, keys %children;
 	return 1;
 });
+
+# Which the verdict would have told otherwise.
+my $row = "FROM waiting WHERE w = $last[0]{number} AND n = 1";
+$node->safe_psql('postgres', "SET writecache.capture = off; INSERT INTO waiting SELECT w, n $row");
+isnt(verdict($node, 'waiting', @last), '', 'a row that is there twice is noticed');
+$node->safe_psql('postgres', "DELETE $row");
+isnt(verdict($node, 'waiting', @last), '', 'and so is one that is missing');
 $node->stop;
 done_testing();
