@@ -6,14 +6,12 @@
 
 extern "C" {
 #include "access/stratnum.h"
-#include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/clauses.h"
 #include "optimizer/optimizer.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
-#include "utils/pg_locale.h"
 #include "utils/typcache.h"
 }
 

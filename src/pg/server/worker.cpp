@@ -12,6 +12,7 @@
 #include "pg/write_back/flush.hpp"
 
 extern "C" {
+#include "utils/syscache.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
@@ -156,6 +157,22 @@ Round flush_due(bool stopping) {
   return round;
 }
 
+// A crash can come between the commit of DROP DATABASE and the moment when its rows are forgotten. Any
+// database's worker can tell.
+void forget_dropped_databases() {
+  StartTransactionCommand();
+  for (QueueNo q = 0; q < buffer().queue_count(); ++q) {
+    const QueueView view = buffer().view(q);
+    if (view.id == 0 || queue_database(view.id) == MyDatabaseId ||
+        SearchSysCacheExists1(DATABASEOID, ObjectIdGetDatum(queue_database(view.id))))
+      continue;
+    ereport(LOG, errmsg("write buffer: forgets %llu rows of a database that was dropped",
+                        static_cast<unsigned long long>(view.pending_rows)));
+    buffer().drop_queue(q, view.id);
+  }
+  CommitTransactionCommand();
+}
+
 }  // namespace
 
 }  // namespace pgwc::workers
@@ -175,6 +192,7 @@ void pgwc_worker_main(Datum argument) {
   BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
   set_session();
   ensure_settled();
+  forget_dropped_databases();
   MemoryContext context =
       AllocSetContextCreate(TopMemoryContext, "pg_writecache flush worker", ALLOCSET_DEFAULT_SIZES);
   MemoryContextSwitchTo(context);

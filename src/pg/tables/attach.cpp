@@ -240,6 +240,7 @@ PGWC_FUNCTION(pgwc_attach) {
   row = default_row(relid, mode);
   take_options(fcinfo, 2, &row);
   check_triggers(relation, DatumGetBool(row.values[kAllowTriggers - 1]));
+  ForceSyncCommit();  // rows that are acknowledged afterwards survive a crash; they need it to have happened
   insert_attached(row);
   drain::drop_queue_at_abort(DatumGetInt32(row.values[kAttachment - 1]));
   announce(relation);

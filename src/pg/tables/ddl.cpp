@@ -38,7 +38,10 @@ constinit object_access_hook_type previous_access = nullptr;
 constexpr char kExtension[] = "pg_writecache";
 
 void drain_locked(Oid relation) {
-  if (attachments::find_write_back(relation) != nullptr) (void)drain::drain_table(relation);
+  if (attachments::find_write_back(relation) == nullptr) return;
+  // Rows that are acknowledged afterwards, for the table as it is then, survive a crash; the change of the table must too.
+  ForceSyncCommit();
+  (void)drain::drain_table(relation);
 }
 
 bool may_change(Oid relation) {

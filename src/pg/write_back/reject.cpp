@@ -96,6 +96,13 @@ Datum row_as_jsonb(Relation relation, const RowSpan& row) {
   return FunctionCall1(&function, record);
 }
 
+bool has_built_in_types(Relation relation) {
+  TupleDesc desc = RelationGetDescr(relation);
+  for (int i = 0; i < desc->natts; ++i)
+    if (TupleDescAttr(desc, i)->atttypid >= FirstNormalObjectId) return false;
+  return true;
+}
+
 void record_rejected(Relation relation, const RowSpan& row, const ErrorData* error) {
   catalog::Rejection rejection{};
   rejection.relation = RelationGetRelid(relation);
@@ -105,6 +112,13 @@ void record_rejected(Relation relation, const RowSpan& row, const ErrorData* err
   rejection.staged_by = row.staged_by;
   rejection.error = error;
   if (row.layout != attachments::layout_fingerprint(RelationGetDescr(relation))) {
+    catalog::insert_rejection(rejection);
+    return;
+  }
+  if (has_built_in_types(relation)) {
+    // No subtransaction: one that commits keeps some kilobytes until the batch ends.
+    rejection.as_jsonb = row_as_jsonb(relation, row);
+    rejection.has_jsonb = true;
     catalog::insert_rejection(rejection);
     return;
   }
@@ -121,6 +135,37 @@ void record_rejected(Relation relation, const RowSpan& row, const ErrorData* err
   catalog::insert_rejection(rejection);
 }
 
+// What an attempt leaves behind when it fails goes with its own memory: a batch may have a million bad
+// rows.
+class AttemptMemory {
+ public:
+  void enter() {
+    context_ = AllocSetContextCreate(CurrentMemoryContext, "pg_writecache attempt",
+                                     ALLOCSET_DEFAULT_SIZES);
+    outer_ = MemoryContextSwitchTo(context_);
+  }
+  void leave() {
+    MemoryContextSwitchTo(outer_);
+    MemoryContextDelete(context_);
+  }
+
+ private:
+  MemoryContext context_;
+  MemoryContext outer_;
+};
+
+void store_part(Relation relation, Rows rows, Outcome* outcome);
+
+void store_parts(Relation relation, Rows rows, Outcome* outcome) {
+  const std::size_t part = rows.count == 1 ? 1 : (rows.count + kFanOut - 1) / kFanOut;
+  for (std::size_t from = 0; from < rows.count; from += part) {
+    AttemptMemory memory;
+    memory.enter();
+    store_part(relation, {rows.at + from, std::min(part, rows.count - from)}, outcome);
+    memory.leave();
+  }
+}
+
 void store_part(Relation relation, Rows rows, Outcome* outcome) {
   CHECK_FOR_INTERRUPTS();
   std::uint64_t stored = 0;
@@ -135,11 +180,8 @@ void store_part(Relation relation, Rows rows, Outcome* outcome) {
     record_rejected(relation, rows.at[0], error);
     ++outcome->rejected;
   } else {
-    const std::size_t part = (rows.count + kFanOut - 1) / kFanOut;
-    for (std::size_t from = 0; from < rows.count; from += part)
-      store_part(relation, {rows.at + from, std::min(part, rows.count - from)}, outcome);
+    store_parts(relation, rows, outcome);
   }
-  FreeErrorData(error);
 }
 
 // Commands that change a table's columns flush it before. A server without the library does not, and
@@ -166,7 +208,12 @@ RowSpan* leave_strangers(Relation relation, const RowSpan* spans, std::size_t sp
     }
     std::size_t count;
     const RowSpan* rows = split_into_rows(&spans[i], 1, &count);
-    for (std::size_t r = 0; r < count; ++r) record_rejected(relation, rows[r], &error);
+    for (std::size_t r = 0; r < count; ++r) {
+      AttemptMemory memory;
+      memory.enter();
+      record_rejected(relation, rows[r], &error);
+      memory.leave();
+    }
     outcome->rejected += count;
   }
   return readable;
@@ -201,9 +248,7 @@ Outcome store_or_reject(Relation relation, const RowSpan* spans, std::size_t spa
   FreeErrorData(error);
   std::size_t count;
   RowSpan* rows = split_into_rows(spans, span_count, &count);
-  const std::size_t part = count == 1 ? 1 : (count + kFanOut - 1) / kFanOut;
-  for (std::size_t from = 0; from < count; from += part)
-    store_part(relation, {rows + from, std::min(part, count - from)}, &outcome);
+  store_parts(relation, {rows, count}, &outcome);
   pfree(rows);
   return outcome;
 }
