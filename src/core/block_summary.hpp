@@ -1,9 +1,9 @@
 // What a reader needs to know of a block to pass it by: which values its rows have in some columns.
 //
-// Made by readers, not by writers: the first one that looks for certain values in a block notes what
-// it finds on the way, for everybody after it. A Bloom filter answers equality, the least and the
-// greatest value a range. Both may say "perhaps" for a block without such a row, never "no" for one
-// with it, whatever happens at the same time.
+// Made by readers, not by writers: the first one that looks for certain values in a block notes
+// what it finds on the way, for everybody after it. A Bloom filter answers equality, the least and
+// the greatest value a range. Both may say "perhaps" for a block without such a row, never "no" for
+// one with it, whatever happens at the same time.
 #pragma once
 
 #ifdef POSTGRES_H
@@ -37,7 +37,7 @@ struct Probe {
 };
 
 struct alignas(64) BlockSummary {
-  std::atomic<std::uint64_t> epoch;  // of the block that this is about; 0: nothing is known
+  std::atomic<std::uint64_t> epoch;    // of the block that this is about; 0: nothing is known
   std::atomic<std::uint32_t> covered;  // rows up to this offset of the block are in it
   std::atomic<std::uint32_t> busy;     // somebody is adding
   std::atomic<std::uint64_t> columns;  // which columns, by the caller's reckoning

@@ -147,7 +147,8 @@ bool BufferFile::holds_nothing(const std::string& path) noexcept {
   for (std::uint32_t b = 0; b < blocks; ++b) {
     const std::uint64_t at = block_offset(b);
     std::uint32_t magic;
-    if (::pread(fd.get(), &magic, sizeof(magic), static_cast<off_t>(at)) != static_cast<ssize_t>(sizeof(magic)))
+    if (::pread(fd.get(), &magic, sizeof(magic), static_cast<off_t>(at)) !=
+        static_cast<ssize_t>(sizeof(magic)))
       return false;
     if (magic != kFreeMagic && !is_zero(fd.get(), at, at + sizeof(BlockHeader))) return false;
   }

@@ -44,7 +44,8 @@ class BufferFile {
   // Reads how many blocks an existing file has; 0 if there is none that can be used.
   static std::uint32_t peek_block_count(const std::string& path) noexcept;
 
-  // Whether the file is whole and none of its blocks is in use, so that nothing is lost with it; or there is no file.
+  // Whether the file is whole and none of its blocks is in use, so that nothing is lost with it; or
+  // there is no file.
   static bool holds_nothing(const std::string& path) noexcept;
 
   // Opens the file, or makes it with `block_count` blocks, space allocated so that a full disk
@@ -74,8 +75,8 @@ class BufferFile {
   void store_header() noexcept;
 
   boost::interprocess::mapped_region region_;
-  // As this process has it; the file's copies are written from it. One process writes at a time: the postmaster at a
-  // start, then whoever settles, then the launcher.
+  // As this process has it; the file's copies are written from it. One process writes at a time:
+  // the postmaster at a start, then whoever settles, then the launcher.
   FileHeader header_{};
 };
 

@@ -36,7 +36,8 @@ constexpr std::int64_t flush_at(const QueueView& queue, const FlushPolicy& polic
 // bounded, and its blocks are in use until it is through.
 constexpr FlushLimits batch_limits(std::uint64_t buffer_bytes, std::uint64_t sort_memory) {
   constexpr std::uint64_t kLeast = 1024 * 1024;
-  const std::uint64_t most = buffer_bytes / 8 < sort_memory / 2 ? buffer_bytes / 8 : sort_memory / 2;
+  const std::uint64_t most =
+      buffer_bytes / 8 < sort_memory / 2 ? buffer_bytes / 8 : sort_memory / 2;
   return {UINT64_MAX, most > kLeast ? most : kLeast};
 }
 

@@ -64,8 +64,9 @@ struct FileHeader {
   std::uint32_t timeline;
   std::uint32_t block_size;
   std::uint32_t block_count;
-  std::uint16_t clean;       // 1 after an orderly stop
-  std::uint16_t power_lost;  // 1 from a start after the operating system's until settle() is through
+  std::uint16_t clean;  // 1 after an orderly stop
+  std::uint16_t
+      power_lost;  // 1 from a start after the operating system's until settle() is through
   std::uint8_t boot_id[16];
 };
 static_assert(sizeof(FileHeader) == 80 && std::is_trivially_copyable_v<FileHeader>);
@@ -97,7 +98,7 @@ struct FrameHeader {
   std::uint32_t flags;        // FrameFlags
   Xid flush_xid;              // the transaction that stores these rows, kNoXid if none
   std::uint32_t origin;       // who staged the rows, for people to read; PostgreSQL: a role
-  std::uint64_t seq;  // place in publish order, 0 until PUBLISHED
+  std::uint64_t seq;          // place in publish order, 0 until PUBLISHED
 };
 static_assert(sizeof(FrameHeader) == 64 && std::is_trivially_copyable_v<FrameHeader>);
 static_assert(sizeof(FrameHeader) % kFrameAlign == 0 && sizeof(BlockHeader) % kFrameAlign == 0);

@@ -325,7 +325,8 @@ SettleReport Recovery::settle(const FateOf& fate_of, std::int64_t now_us, bool p
   // Unpublished frames first: while their published siblings still carry the xid, a crash in here
   // changes no verdict.
   for_each_live([&](Queue&, BlockDesc&, FrameHeader& frame) {
-    if (power_lost || frame_state(frame) == FrameState::kPublished || decided.count(frame.xid) == 0) return;
+    if (power_lost || frame_state(frame) == FrameState::kPublished || decided.count(frame.xid) == 0)
+      return;
     if (frame_state(frame) == FrameState::kPrepared) set_frame_state(frame, FrameState::kCommitted);
   });
   for_each_live(settle_one);

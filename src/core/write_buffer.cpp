@@ -22,7 +22,7 @@ std::atomic_ref<T> atomic(T& value) noexcept {
 // A copy of memory that others may write to at the same time, which the caller finds out afterwards
 // and forgets it. Undefined by the letter; words are read whole on every machine there is.
 __attribute__((no_sanitize("thread"))) void copy_while_written(std::byte* to, const std::byte* from,
-                                                              std::size_t bytes) noexcept {
+                                                               std::size_t bytes) noexcept {
   static_assert(kFrameAlign % sizeof(std::uint64_t) == 0);
   for (std::size_t at = 0; at < bytes; at += sizeof(std::uint64_t)) {
     const std::uint64_t word = *reinterpret_cast<const volatile std::uint64_t*>(from + at);
@@ -211,8 +211,9 @@ std::uint32_t WriteBuffer::allocate_block(Queue& queue, QueueNo no) noexcept {
   }
   BlockDesc& desc = blocks_[block];
   std::memset(static_cast<void*>(&desc), 0, sizeof(desc));
-  atomic(desc.epoch).store(atomic(control_->next_epoch).fetch_add(1, std::memory_order_relaxed),
-                           std::memory_order_relaxed);
+  atomic(desc.epoch)
+      .store(atomic(control_->next_epoch).fetch_add(1, std::memory_order_relaxed),
+             std::memory_order_relaxed);
   // A reader that copies what comes next into this block finds the new epoch: copy_block().
   std::atomic_thread_fence(std::memory_order_release);
   desc.queue = no;
@@ -416,8 +417,8 @@ void WriteBuffer::discard_frame(const FrameRef& ref, Queue& queue) noexcept {
 bool WriteBuffer::request(QueueNo no, std::uint64_t seq) noexcept {
   LockGuard guard(locks_, queue_lock(no));
   Queue& queue = queues_[no];
-  // What is flushed through says more than the blocks' lower bounds: a row that came during that flush
-  // may keep a block's bound low, and nobody would hurry for it.
+  // What is flushed through says more than the blocks' lower bounds: a row that came during that
+  // flush may keep a block's bound low, and nobody would hurry for it.
   if (queue.pending_rows == 0 || seq <= queue.flushed_through) return false;
   bool found = false;
   for (std::uint32_t b = queue.head; b != kNoBlock && !found; b = blocks_[b].next)

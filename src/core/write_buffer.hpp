@@ -145,13 +145,13 @@ struct alignas(kCacheLine) BufferControl {
   // Atomic.
   alignas(kCacheLine) std::uint64_t next_seq;
   std::uint64_t next_epoch;
-  std::uint32_t settled;  // recovery is complete
+  std::uint32_t settled;       // recovery is complete
   std::uint64_t slot_changes;  // how often a queue got a slot or lost it
   // Directory lock.
   alignas(kCacheLine) std::uint32_t free_head;
   std::uint32_t free_count;
-  // Queues without a block. Each is owed one: a queue that has blocks leaves that many free, so that one greedy table
-  // cannot keep all others out.
+  // Queues without a block. Each is owed one: a queue that has blocks leaves that many free, so
+  // that one greedy table cannot keep all others out.
   std::uint32_t empty_queues;
   std::uint32_t parked_head;
   std::uint32_t parked_count;  // blocks of queues that found no slot, until open_queue() has one
@@ -291,12 +291,12 @@ class WriteBuffer {
   // Whether there is nothing to read at all; without a lock. `freed_xid` as in list_blocks().
   bool is_empty(QueueNo queue, std::uint64_t queue_id, Xid* freed_xid) const noexcept;
   // Lists the queue's blocks in the order of their use, as many as fit, and returns how many there
-  // are. `freed_xid`: the newest flush whose buffered rows are gone; a snapshot that does not see it
-  // comes too late.
+  // are. `freed_xid`: the newest flush whose buffered rows are gone; a snapshot that does not see
+  // it comes too late.
   std::size_t list_blocks(QueueNo queue, std::uint64_t queue_id, BlockRef* out,
                           std::size_t capacity, Xid* freed_xid) const noexcept;
-  // Copies a block from an offset up to `used`, to the same place of `out`, without a lock. False if
-  // it is not in use for this any more; ask for `freed_xid` then.
+  // Copies a block from an offset up to `used`, to the same place of `out`, without a lock. False
+  // if it is not in use for this any more; ask for `freed_xid` then.
   bool copy_block(const BlockRef& ref, std::byte* out, std::uint32_t from = 0) const noexcept;
   BlockSummary& summary(const BlockRef& ref) const noexcept { return summaries_[ref.block]; }
   QueueNo queue_count() const noexcept { return control_->geometry.queue_count; }

@@ -346,11 +346,13 @@ TEST_F(BufferFileTest, HoldsSomethingWhenABlockIsUsedOrDoubtful) {
   make();
   BlockHeader header{};
   header.magic = kBlockMagic;
-  write_at(block_offset(kBlocks - 1), std::string(reinterpret_cast<const char*>(&header), sizeof(header)));
+  write_at(block_offset(kBlocks - 1),
+           std::string(reinterpret_cast<const char*>(&header), sizeof(header)));
   EXPECT_FALSE(BufferFile::holds_nothing(path));
   header.magic = 0;
   header.epoch = 1;  // its first use was cut short, or its magic is damaged
-  write_at(block_offset(kBlocks - 1), std::string(reinterpret_cast<const char*>(&header), sizeof(header)));
+  write_at(block_offset(kBlocks - 1),
+           std::string(reinterpret_cast<const char*>(&header), sizeof(header)));
   EXPECT_FALSE(BufferFile::holds_nothing(path));
 }
 

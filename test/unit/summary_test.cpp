@@ -51,7 +51,8 @@ TEST(Summary, FindsWhatIsThereAndRulesOutMostOfTheRest) {
   auto summary = make_summary();
   std::vector<std::int64_t> values;
   std::mt19937_64 random(1);
-  for (int i = 0; i < 1000; ++i) values.push_back(static_cast<std::int64_t>(random() % 1'000'000'000));
+  for (int i = 0; i < 1000; ++i)
+    values.push_back(static_cast<std::int64_t>(random() % 1'000'000'000));
   add(summary.get(), 5, 0, 60000, values);
   for (std::int64_t value : values) EXPECT_TRUE(may_match(*summary, 5, equal(value)));
   int wrong = 0;
@@ -98,8 +99,8 @@ TEST(Summary, ABlockOfNullsMatchesNothing) {
   EXPECT_FALSE(may_match(*summary, 5, between(INT64_MIN + 1, INT64_MAX)));
 }
 
-// Two that fill it, for changing uses of the block, and one that asks: whatever it is told about covers
-// what was added.
+// Two that fill it, for changing uses of the block, and one that asks: whatever it is told about
+// covers what was added.
 TEST(Summary, NeverDeniesWhatItCovers) {
   auto summary = make_summary();
   std::atomic<bool> stop{false};

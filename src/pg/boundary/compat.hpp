@@ -168,8 +168,8 @@ inline void init_range_table(EState* estate, ParseState* pstate) {
 #endif
 }
 
-// The permissions that COPY into a table needs, as COPY itself asks for them: INSERT, before a WHERE clause adds the
-// columns it reads; then on the columns that are given.
+// The permissions that COPY into a table needs, as COPY itself asks for them: INSERT, before a
+// WHERE clause adds the columns it reads; then on the columns that are given.
 inline void require_insert(ParseNamespaceItem* item) {
 #if PG_VERSION_NUM >= 160000
   item->p_perminfo->requiredPerms = ACL_INSERT;
@@ -210,7 +210,8 @@ inline void ask_no_permissions(const PlannedStmt* statement) {
   constexpr char kHint[] =
       "Anyone can COPY to stdout or from stdin. psql's \\copy command also works for anyone.";
 #if PG_VERSION_NUM >= 160000
-  ereport(ERROR, errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("permission denied to COPY %s", what),
+  ereport(ERROR, errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+          errmsg("permission denied to COPY %s", what),
           errdetail("Only roles with privileges of the \"%s\" role may COPY %s.", role, what),
           errhint("%s", kHint));
 #else

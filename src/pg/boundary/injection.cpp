@@ -22,9 +22,9 @@ char* action_setting = nullptr;
 }  // namespace
 
 void define_settings() {
-  DefineCustomStringVariable("writecache.injection_point", "Place where a test interferes.", nullptr,
-                             &point_setting, "", PGC_SUSET, GUC_NOT_IN_SAMPLE, nullptr, nullptr,
-                             nullptr);
+  DefineCustomStringVariable("writecache.injection_point", "Place where a test interferes.",
+                             nullptr, &point_setting, "", PGC_SUSET, GUC_NOT_IN_SAMPLE, nullptr,
+                             nullptr, nullptr);
   DefineCustomStringVariable("writecache.injection_action", "What happens there.",
                              "kill, kill_server, stop or error", &action_setting, "kill", PGC_SUSET,
                              GUC_NOT_IN_SAMPLE, nullptr, nullptr, nullptr);

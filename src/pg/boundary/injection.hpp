@@ -1,8 +1,9 @@
-// Test-only injection points: places where a test stops or kills the process that gets there. Compiled out of releases.
+// Test-only injection points: places where a test stops or kills the process that gets there.
+// Compiled out of releases.
 //
-// writecache.injection_point names the place, writecache.injection_action says what happens: 'kill' (SIGKILL to this
-// process), 'kill_server' (to the postmaster and this process), 'stop' (SIGSTOP to this process), 'error' (an ERROR; not
-// in commit callbacks).
+// writecache.injection_point names the place, writecache.injection_action says what happens: 'kill'
+// (SIGKILL to this process), 'kill_server' (to the postmaster and this process), 'stop' (SIGSTOP to
+// this process), 'error' (an ERROR; not in commit callbacks).
 #pragma once
 
 #ifdef PGWC_INJECTION

@@ -76,7 +76,8 @@ List* missed_sources(const PlannedStmt* statement) {
     if (entry->rtekind != RTE_RELATION || entry->relkind == RELKIND_VIEW ||
         entry->relid == storing_into() || is_blind_insert(statement, index))
       continue;
-    candidates = list_concat_unique_oid(candidates, live_read::sources_of(entry->relid, reads_only));
+    candidates =
+        list_concat_unique_oid(candidates, live_read::sources_of(entry->relid, reads_only));
   }
   if (candidates == NIL) return NIL;
   List* merged = merged_sources(statement->planTree, NIL);
@@ -85,11 +86,13 @@ List* missed_sources(const PlannedStmt* statement) {
 }
 
 [[noreturn]] void raise_unserializable(Oid relation) {
-  ereport(ERROR, errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-          errmsg("could not serialize access to table \"%s\" because rows that the transaction sees are "
-                 "not in the table yet, or were stored since",
-                 get_rel_name(relation)),
-          errhint("Call writecache.flush() before the transaction, or use READ COMMITTED."));
+  ereport(
+      ERROR, errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+      errmsg(
+          "could not serialize access to table \"%s\" because rows that the transaction sees are "
+          "not in the table yet, or were stored since",
+          get_rel_name(relation)),
+      errhint("Call writecache.flush() before the transaction, or use READ COMMITTED."));
   pg_unreachable();
 }
 
@@ -97,7 +100,8 @@ List* missed_sources(const PlannedStmt* statement) {
   ereport(ERROR, errcode(ERRCODE_LOCK_NOT_AVAILABLE),
           errmsg("timed out waiting for the buffered rows of table \"%s\" to be stored",
                  get_rel_name(relation)),
-          errhint("Is the table, or a row that its rows refer to, locked? See writecache.stat_write_back and "
+          errhint("Is the table, or a row that its rows refer to, locked? See "
+                  "writecache.stat_write_back and "
                   "\"writecache.wait_timeout\"."));
   pg_unreachable();
 }
@@ -170,7 +174,8 @@ bool names_strangers_only(const PlannedStmt* statement) {
 
 void start(QueryDesc* query, int flags) {
   if (!names_strangers_only(query->plannedstmt) && (flags & EXEC_FLAG_EXPLAIN_ONLY) == 0 &&
-      buffer_ready() && attachments::any() && !IsParallelWorker() && !RecoveryInProgress() && !workers::is_worker())
+      buffer_ready() && attachments::any() && !IsParallelWorker() && !RecoveryInProgress() &&
+      !workers::is_worker())
     freshen(query);
   if (previous_start)
     previous_start(query, flags);

@@ -49,7 +49,8 @@ bool uses_place(RelOptInfo* rel, Index rti, const RangeTblEntry* entry) {
 
 // Whether the relation is read as a partition of one that the query names.
 bool is_reached_through_parent(PlannerInfo* root, Index rti) {
-  const AppendRelInfo* info = root->append_rel_array != nullptr ? root->append_rel_array[rti] : nullptr;
+  const AppendRelInfo* info =
+      root->append_rel_array != nullptr ? root->append_rel_array[rti] : nullptr;
   if (info == nullptr) return false;
   const RangeTblEntry* parent = planner_rt_fetch(info->parent_relid, root);
   return parent->rtekind == RTE_RELATION && parent->relkind == RELKIND_PARTITIONED_TABLE;
@@ -73,7 +74,8 @@ Path* with_pending(PlannerInfo* root, RelOptInfo* rel, Path* path, List* sources
     parts = lappend(parts, pending_scan::make_path(root, rel, lfirst_oid(cell), outer));
   if (as_partition) return pending_append::make_path(root, rel, parts);
   if (ordered)
-    return reinterpret_cast<Path*>(create_merge_append_path(root, rel, parts, path->pathkeys, outer));
+    return reinterpret_cast<Path*>(
+        create_merge_append_path(root, rel, parts, path->pathkeys, outer));
   return reinterpret_cast<Path*>(
       create_append_path(root, rel, parts, NIL, NIL, outer, 0, false, -1));
 }
@@ -89,9 +91,9 @@ Path* partial_with_pending(PlannerInfo* root, RelOptInfo* rel, Path* path, List*
 
 void set_pathlist(PlannerInfo* root, RelOptInfo* rel, Index rti, RangeTblEntry* entry) {
   if (previous_pathlist) previous_pathlist(root, rel, rti, entry);
-  if (entry->rtekind != RTE_RELATION || !buffer_ready() ||
-      attachments::is_stranger(entry->relid) || !attachments::any() ||
-      (entry->inh && entry->relkind != RELKIND_PARTITIONED_TABLE) || is_dummy_rel(rel))
+  if (entry->rtekind != RTE_RELATION || !buffer_ready() || attachments::is_stranger(entry->relid) ||
+      !attachments::any() || (entry->inh && entry->relkind != RELKIND_PARTITIONED_TABLE) ||
+      is_dummy_rel(rel))
     return;
   const bool as_partition = is_reached_through_parent(root, rti);
   List* sources = NIL;
@@ -118,7 +120,8 @@ void set_pathlist(PlannerInfo* root, RelOptInfo* rel, Index rti, RangeTblEntry* 
   rel->part_scheme = nullptr;
   if (!enable_parallel_append || pending_only || as_partition) return;
   foreach (cell, partial)
-    add_partial_path(rel, partial_with_pending(root, rel, static_cast<Path*>(lfirst(cell)), sources));
+    add_partial_path(rel,
+                     partial_with_pending(root, rel, static_cast<Path*>(lfirst(cell)), sources));
 }
 
 }  // namespace

@@ -12,7 +12,8 @@ void install_planner_hooks();
 extern bool pending_only;
 
 // The attached relations whose buffer may hold rows of this one: itself, and what it is a partition
-// of. A List of Oid, NIL for nearly all. `readable`: without those whose option read_pending is off.
+// of. A List of Oid, NIL for nearly all. `readable`: without those whose option read_pending is
+// off.
 List* sources_of(Oid relation, bool readable);
 
 }  // namespace pgwc::live_read

@@ -22,8 +22,9 @@ TupleTableSlot* execute(CustomScanState* node);
 void end(CustomScanState* node);
 void rescan(CustomScanState* node);
 
-const CustomPathMethods kPathMethods = {
-    .CustomName = "PendingAppend", .PlanCustomPath = plan_path, .ReparameterizeCustomPathByChild = nullptr};
+const CustomPathMethods kPathMethods = {.CustomName = "PendingAppend",
+                                        .PlanCustomPath = plan_path,
+                                        .ReparameterizeCustomPathByChild = nullptr};
 const CustomScanMethods kScanMethods = {"PendingAppend", create_state};
 const CustomExecMethods kExecMethods = {
     .CustomName = "PendingAppend",

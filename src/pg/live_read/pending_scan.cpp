@@ -28,10 +28,10 @@ struct PendingState {
   live_read::Reader reader;
   probes::Condition* conditions;
   std::size_t condition_count;
-  TupleDesc layout;            // of the buffered rows
-  TupleTableSlot* stored;      // one of them
-  AttrMap* columns;            // from the source's columns to the partition's; null if they are the same
-  ResultRelInfo* partition;    // set if rows of other partitions must be left out
+  TupleDesc layout;        // of the buffered rows
+  TupleTableSlot* stored;  // one of them
+  AttrMap* columns;  // from the source's columns to the partition's; null if they are the same
+  ResultRelInfo* partition;  // set if rows of other partitions must be left out
 };
 
 Plan* plan_path(PlannerInfo* root, RelOptInfo* rel, CustomPath* path, List* target_list,
@@ -43,8 +43,9 @@ void end(CustomScanState* node);
 void rescan(CustomScanState* node);
 void explain(CustomScanState* node, List* ancestors, ExplainState* es);
 
-const CustomPathMethods kPathMethods = {
-    .CustomName = "PendingScan", .PlanCustomPath = plan_path, .ReparameterizeCustomPathByChild = nullptr};
+const CustomPathMethods kPathMethods = {.CustomName = "PendingScan",
+                                        .PlanCustomPath = plan_path,
+                                        .ReparameterizeCustomPathByChild = nullptr};
 const CustomScanMethods kScanMethods = {"PendingScan", create_state};
 const CustomExecMethods kExecMethods = {
     .CustomName = "PendingScan",
@@ -85,12 +86,13 @@ void begin(CustomScanState*, EState*, int) {}
 
 // The rows of one partition among those of its parent.
 void prepare_partition(PendingState* state, Relation source, Relation partition, EState* estate) {
-  state->columns = build_attrmap_by_name_if_req(RelationGetDescr(source),
-                                                RelationGetDescr(partition)
+  state->columns =
+      build_attrmap_by_name_if_req(RelationGetDescr(source), RelationGetDescr(partition)
 #if PG_VERSION_NUM >= 160000
-                                                    , false
+                                                                 ,
+                                   false
 #endif
-  );
+      );
   state->partition = makeNode(ResultRelInfo);
   InitResultRelInfo(state->partition, partition, 0, nullptr, 0);
   (void)estate;
@@ -106,11 +108,12 @@ void look_for(PendingState* state, Relation source) {
   search->columns = probes::columns_of(source);
   search->layout = state->layout;
   search->memory = node->state->es_query_cxt;
-  state->conditions = probes::conditions_of(node, node->plan->qual,
-                                            reinterpret_cast<Scan*>(node->plan)->scanrelid,
-                                            search->columns, state->columns, &state->condition_count);
+  state->conditions =
+      probes::conditions_of(node, node->plan->qual, reinterpret_cast<Scan*>(node->plan)->scanrelid,
+                            search->columns, state->columns, &state->condition_count);
   if (state->condition_count == 0) return;
-  if (state->condition_count > live_read::kMaxProbes) state->condition_count = live_read::kMaxProbes;
+  if (state->condition_count > live_read::kMaxProbes)
+    state->condition_count = live_read::kMaxProbes;
   state->reader.search = search;
 }
 
@@ -134,8 +137,7 @@ void open(PendingState* state) {
   ensure_settled();
   const std::uint64_t id = attachment->queue_id();
   const QueueNo queue = attachments::find_queue(attachment);
-  if (queue == kNoQueueNo ||
-      live_read::is_empty(queue, id, state->source, estate->es_snapshot))
+  if (queue == kNoQueueNo || live_read::is_empty(queue, id, state->source, estate->es_snapshot))
     return;
   MemoryContext old = MemoryContextSwitchTo(estate->es_query_cxt);
   Relation source = relation;
@@ -286,9 +288,8 @@ Path* make_path(PlannerInfo* root, RelOptInfo* rel, Oid source, Relids required_
   QualCost qual;
   cost_qual_eval(&qual, rel->baserestrictinfo, root);
   path->path.startup_cost = 0;
-  const double read = is_searchable(rel, path->path.param_info)
-                          ? path->path.rows + rows * kSummaryShare
-                          : rows;
+  const double read =
+      is_searchable(rel, path->path.param_info) ? path->path.rows + rows * kSummaryShare : rows;
   path->path.total_cost = read * (cpu_tuple_cost + qual.per_tuple);
   return &path->path;
 }

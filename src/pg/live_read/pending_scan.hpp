@@ -12,8 +12,8 @@ namespace pgwc::pending_scan {
 
 void init();
 
-// A path over the rows that are pending for `source`, which is the relation itself or one that it is
-// a partition of. Rows come in no order; the relation's restrictions are checked.
+// A path over the rows that are pending for `source`, which is the relation itself or one that it
+// is a partition of. Rows come in no order; the relation's restrictions are checked.
 Path* make_path(PlannerInfo* root, RelOptInfo* rel, Oid source, Relids required_outer);
 
 // The source of a plan node made of such a path; InvalidOid for any other node.

@@ -92,10 +92,12 @@ bool add_column(Columns* columns, Relation relation, AttrNumber number) {
   const std::uint32_t i = columns->count;
   columns->hash[i] = nullptr;
   if (!has_keys(attribute->atttypid)) {
-    TypeCacheEntry* type = lookup_type_cache(
-        attribute->atttypid, TYPECACHE_HASH_EXTENDED_PROC_FINFO | TYPECACHE_EQ_OPR | TYPECACHE_BTREE_OPFAMILY);
+    TypeCacheEntry* type =
+        lookup_type_cache(attribute->atttypid, TYPECACHE_HASH_EXTENDED_PROC_FINFO |
+                                                   TYPECACHE_EQ_OPR | TYPECACHE_BTREE_OPFAMILY);
     if (!OidIsValid(type->hash_extended_proc) ||
-        (OidIsValid(attribute->attcollation) && !get_collation_isdeterministic(attribute->attcollation)))
+        (OidIsValid(attribute->attcollation) &&
+         !get_collation_isdeterministic(attribute->attcollation)))
       return false;
     columns->hash[i] = &type->hash_extended_proc_finfo;
   }
@@ -111,8 +113,8 @@ bool add_column(Columns* columns, Relation relation, AttrNumber number) {
 
 std::uint64_t hash_of(const Columns& columns, std::uint32_t column, Datum value, std::int64_t key) {
   if (columns.hash[column] == nullptr) return mix(static_cast<std::uint64_t>(key));
-  return DatumGetUInt64(FunctionCall2Coll(columns.hash[column], columns.collation[column], value,
-                                          Int64GetDatum(0)));
+  return DatumGetUInt64(
+      FunctionCall2Coll(columns.hash[column], columns.collation[column], value, Int64GetDatum(0)));
 }
 
 int strategy_of(Oid op, Oid type) {
@@ -216,10 +218,12 @@ Condition* conditions_of(PlanState* node, const List* quals, Index relation, con
     if (var == nullptr || !OidIsValid(op) || !is_fixed(right)) continue;
     const AttrNumber number = map != nullptr ? map->attnums[var->varattno - 1] : var->varattno;
     for (std::uint32_t c = 0; c < columns.count; ++c) {
-      if (columns.number[c] != number || !are_comparable(columns.type[c], exprType(right))) continue;
+      if (columns.number[c] != number || !are_comparable(columns.type[c], exprType(right)))
+        continue;
       if (columns.hash[c] != nullptr && expression->inputcollid != columns.collation[c]) continue;
       const int strategy = strategy_of(op, columns.type[c]);
-      if (strategy == 0 || (columns.hash[c] != nullptr && strategy != BTEqualStrategyNumber)) continue;
+      if (strategy == 0 || (columns.hash[c] != nullptr && strategy != BTEqualStrategyNumber))
+        continue;
       conditions[(*count)++] = {c, strategy, exprType(right),
                                 ExecInitExpr(reinterpret_cast<Expr*>(right), node)};
     }
@@ -235,7 +239,8 @@ bool evaluate(const Condition* conditions, std::size_t count, const Columns& col
     bool is_null;
     const Datum value = ExecEvalExprSwitchContext(condition.value, context, &is_null);
     if (is_null) return false;  // btree operators are strict
-    Probe probe{condition.column, condition.strategy == BTEqualStrategyNumber, 0, true, INT64_MIN, INT64_MAX};
+    Probe probe{condition.column, condition.strategy == BTEqualStrategyNumber, 0, true, INT64_MIN,
+                INT64_MAX};
     std::int64_t key = 0;
     probe.has_key = key_of(condition.value_type, value, &key);
     if (probe.is_value) probe.hash = hash_of(columns, condition.column, value, key);

@@ -1,5 +1,5 @@
-// Which blocks a scan of pending rows can pass by: from the conditions of the plan to values looked for
-// in the summaries of blocks, and from rows to summaries.
+// Which blocks a scan of pending rows can pass by: from the conditions of the plan to values looked
+// for in the summaries of blocks, and from rows to summaries.
 #pragma once
 
 #include "core/block_summary.hpp"
@@ -29,8 +29,8 @@ struct Condition {
   ExprState* value;
 };
 
-// The usable conditions among those of a plan node. `map` leads from the scanned relation's columns to
-// the table's, null if they are the same.
+// The usable conditions among those of a plan node. `map` leads from the scanned relation's columns
+// to the table's, null if they are the same.
 Condition* conditions_of(PlanState* node, const List* quals, Index relation, const Columns& columns,
                          const AttrMap* map, std::size_t* count);
 

@@ -67,7 +67,8 @@ bool is_visible(Reader* reader, const FrameHeader& frame) {
   return !reader->flush_seen;
 }
 
-// A block that is gone was flushed; its rows are in the table for this snapshot, or it comes too late.
+// A block that is gone was flushed; its rows are in the table for this snapshot, or it comes too
+// late.
 void check_gone(const Reader* reader) {
   TransactionId freed_xid;
   (void)buffer().is_empty(reader->queue, reader->queue_id, &freed_xid);
@@ -75,8 +76,8 @@ void check_gone(const Reader* reader) {
   check_freed(freed_xid, reader->relation, reader->snapshot);
 }
 
-// Notes in the block's summary what the copy has behind `from`. Up to the first record that is still
-// being written: its rows are not there yet.
+// Notes in the block's summary what the copy has behind `from`. Up to the first record that is
+// still being written: its rows are not there yet.
 void summarize(const Reader* reader, const BlockRef& ref, std::uint32_t from) {
   Search& search = *reader->search;
   if (search.context == nullptr) {
@@ -97,7 +98,8 @@ void summarize(const Reader* reader, const BlockRef& ref, std::uint32_t from) {
   while (readable && cursor.next()) {
     const FrameHeader& frame = cursor.header();
     const FrameState state = frame_state(frame);
-    if (state == FrameState::kReserved || (state != FrameState::kDiscarded && frame.generation != reader->layout))
+    if (state == FrameState::kReserved ||
+        (state != FrameState::kDiscarded && frame.generation != reader->layout))
       break;
     covered = cursor.end();
     if (state == FrameState::kDiscarded) continue;
@@ -116,7 +118,8 @@ void summarize(const Reader* reader, const BlockRef& ref, std::uint32_t from) {
   }
   ExecClearTuple(search.slot);
   if (covered > from)
-    extend(&buffer().summary(ref), ref.epoch, search.columns.id, from, covered, keys, columns, count);
+    extend(&buffer().summary(ref), ref.epoch, search.columns.id, from, covered, keys, columns,
+           count);
   MemoryContextSwitchTo(old);
   MemoryContextReset(search.context);
 }
@@ -124,8 +127,8 @@ void summarize(const Reader* reader, const BlockRef& ref, std::uint32_t from) {
 // So many bytes behind what a summary covers are read each time before somebody adds them.
 constexpr std::uint32_t kWorthAdding = 4096;
 
-// Copies the next block that is still what it was and that the summary does not rule out, or the part
-// of it that the summary does not know.
+// Copies the next block that is still what it was and that the summary does not rule out, or the
+// part of it that the summary does not know.
 bool next_block(Reader* reader) {
   while (reader->next_block < reader->block_count) {
     CHECK_FOR_INTERRUPTS();
@@ -174,8 +177,8 @@ bool is_empty(QueueNo queue, std::uint64_t queue_id, Oid relation, Snapshot snap
   return empty;
 }
 
-void begin(Reader* reader, QueueNo queue, std::uint64_t queue_id, Oid relation, std::uint32_t layout,
-           Snapshot snapshot) {
+void begin(Reader* reader, QueueNo queue, std::uint64_t queue_id, Oid relation,
+           std::uint32_t layout, Snapshot snapshot) {
   *reader = {};
   reader->queue = queue;
   reader->queue_id = queue_id;

@@ -1,10 +1,10 @@
 // Reading the buffered rows of a queue at a snapshot.
 //
 // A record is part of what snapshot S sees iff the transaction that staged it is visible to S and
-// the one that flushed it is not: then the row is not in the table yet as far as S is concerned. Both
-// questions are PostgreSQL's own, so that a row is seen in the buffer or in the table, never in both
-// and never in neither. ProcArrayEndTransaction comes before the commit callback: what is PREPARED
-// counts like what is PUBLISHED.
+// the one that flushed it is not: then the row is not in the table yet as far as S is concerned.
+// Both questions are PostgreSQL's own, so that a row is seen in the buffer or in the table, never
+// in both and never in neither. ProcArrayEndTransaction comes before the commit callback: what is
+// PREPARED counts like what is PUBLISHED.
 #pragma once
 
 #include "core/block_summary.hpp"
@@ -53,15 +53,15 @@ bool is_empty(QueueNo queue, std::uint64_t queue_id, Oid relation, Snapshot snap
 
 // Begins reading in the current memory context. `layout` is the fingerprint of the columns by which
 // rows will be read.
-void begin(Reader* reader, QueueNo queue, std::uint64_t queue_id, Oid relation, std::uint32_t layout,
-           Snapshot snapshot);
+void begin(Reader* reader, QueueNo queue, std::uint64_t queue_id, Oid relation,
+           std::uint32_t layout, Snapshot snapshot);
 // The next row, valid until the call after this one; null after the last. ERROR if the snapshot is
 // too old for what is left in the buffer.
 MinimalTuple next(Reader* reader);
 void restart(Reader* reader);
 
-// Whether anything of the queue is seen by the snapshot that is in the buffer only. `unflushed_only`:
-// leaves out what has been flushed since.
+// Whether anything of the queue is seen by the snapshot that is in the buffer only.
+// `unflushed_only`: leaves out what has been flushed since.
 bool sees_any(QueueNo queue, std::uint64_t queue_id, Oid relation, Snapshot snapshot,
               bool unflushed_only);
 

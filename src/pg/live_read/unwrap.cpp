@@ -16,8 +16,8 @@ namespace {
 
 constinit ExecutorStart_hook_type previous_start = nullptr;
 
-// A place in a plan, which other executions share, that points to something else while an executor is
-// being started.
+// A place in a plan, which other executions share, that points to something else while an executor
+// is being started.
 struct Patch {
   Plan** place;
   Plan* original;

@@ -21,7 +21,8 @@ namespace pgwc::workers {
 namespace {
 
 constexpr std::int64_t kRetryUs = 1'000'000;
-// A worker that was not told to stop by then goes on: it is not the server that stops, somebody has terminated us.
+// A worker that was not told to stop by then goes on: it is not the server that stops, somebody has
+// terminated us.
 constexpr std::int64_t kToldToStopUs = 1'000'000;
 
 // Handles of the workers that were asked for and do not run yet; process-local.
@@ -122,12 +123,13 @@ TimestampTz sync_if_due(TimestampTz now) {
   if (settings::sync_interval_ms == 0) return PG_INT64_MAX;
   const std::uint64_t seq = buffer().last_seq();
   const std::int64_t interval = std::int64_t{1000} * settings::sync_interval_ms;
-  // The first rows of a table wake its worker, and that wakes us; those that join pending ones wake nobody.
+  // The first rows of a table wake its worker, and that wakes us; those that join pending ones wake
+  // nobody.
   if (seq == server->synced_seq.load()) return any_pending() ? now + interval : PG_INT64_MAX;
   const TimestampTz due = server->last_sync.load() + interval;
   if (due > now) return due;
-  // Who had taken the last number may not have published yet: it counts as synced once it has not changed since the sync
-  // before.
+  // Who had taken the last number may not have published yet: it counts as synced once it has not
+  // changed since the sync before.
   static std::uint64_t last_tried = 0;
   sync_file(seq == last_tried ? seq : seq - 1);
   last_tried = seq;
@@ -154,7 +156,8 @@ void stop_in_order() {
   const TimestampTz now = GetCurrentTimestamp();
   const TimestampTz deadline = now + USECS_PER_SEC * settings::shutdown_timeout_s + USECS_PER_SEC;
   Workers workers = look_at_workers();
-  while (workers.any && GetCurrentTimestamp() < (workers.all_stop ? deadline : now + kToldToStopUs) &&
+  while (workers.any &&
+         GetCurrentTimestamp() < (workers.all_stop ? deadline : now + kToldToStopUs) &&
          PostmasterIsAlive()) {
     ResetLatch(MyLatch);
     (void)WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 100,

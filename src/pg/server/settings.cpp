@@ -51,8 +51,8 @@ void define() {
                           24 * 60 * 60 * 1000, PGC_SIGHUP, GUC_UNIT_MS, nullptr, nullptr, nullptr);
   DefineCustomIntVariable(
       "writecache.flush_rows", "Flushes a table when this many rows are pending.",
-      "A table's own option takes precedence. The flush stores all that is pending.",
-      &flush_rows, 100000, 1, INT_MAX, PGC_SIGHUP, 0, nullptr, nullptr, nullptr);
+      "A table's own option takes precedence. The flush stores all that is pending.", &flush_rows,
+      100000, 1, INT_MAX, PGC_SIGHUP, 0, nullptr, nullptr, nullptr);
   DefineCustomIntVariable("writecache.flush_workers",
                           "How many databases are flushed at the same time.",
                           "Each takes one of max_worker_processes.", &flush_workers, 4, 1, 64,

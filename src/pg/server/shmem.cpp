@@ -107,7 +107,8 @@ FileIdentity identity() {
   bool crc_ok;
   ControlFileData* control = get_controlfile(DataDir, &crc_ok);
   id.system_identifier = control->system_identifier;
-  // After a promotion the checkpoint on the new timeline comes later; a crash before it leaves only the other field.
+  // After a promotion the checkpoint on the new timeline comes later; a crash before it leaves only
+  // the other field.
   id.timeline = std::max(control->checkPointCopy.ThisTimeLineID, control->minRecoveryPointTLI);
   pfree(control);
   char text[64] = {};
@@ -189,8 +190,10 @@ void open_file() {
             errdetail("Rows of the last \"writecache.sync_interval\" before that may be missing."));
       if (file.header().block_count != wanted_blocks)
         ereport(LOG,
-                errmsg("write buffer file \"%s\" keeps its size of %u blocks of 64 kB", path, file.header().block_count),
-                errdetail("It takes the size of \"writecache.buffer_size\" at the first start that finds no row in it."));
+                errmsg("write buffer file \"%s\" keeps its size of %u blocks of 64 kB", path,
+                       file.header().block_count),
+                errdetail("It takes the size of \"writecache.buffer_size\" at the first start that "
+                          "finds no row in it."));
       return;
     }
     if (result.status == Status::kIoError) {

@@ -49,7 +49,7 @@ struct QueueStatus {
   TimestampTz last_error_at;
   TimestampTz not_before;  // back-off after a failure
   std::uint64_t rows_rejected;
-  std::uint32_t failures;  // in a row
+  std::uint32_t failures;     // in a row
   std::uint32_t lock_misses;  // times that the table was locked
   QueueState state;
   bool watermark_applied;

@@ -157,8 +157,8 @@ Round flush_due(bool stopping) {
   return round;
 }
 
-// A crash can come between the commit of DROP DATABASE and the moment when its rows are forgotten. Any
-// database's worker can tell.
+// A crash can come between the commit of DROP DATABASE and the moment when its rows are forgotten.
+// Any database's worker can tell.
 void forget_dropped_databases() {
   StartTransactionCommand();
   for (QueueNo q = 0; q < buffer().queue_count(); ++q) {

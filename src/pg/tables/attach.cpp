@@ -90,15 +90,17 @@ void check_triggers(Relation relation, bool allowed) {
   ListCell* cell;
   foreach (cell, find_all_inheritors(RelationGetRelid(relation), AccessShareLock, nullptr)) {
     Relation member = relation_open(lfirst_oid(cell), NoLock);
-    const bool reached = member->rd_rel->relispartition || RelationGetRelid(member) == RelationGetRelid(relation);
+    const bool reached =
+        member->rd_rel->relispartition || RelationGetRelid(member) == RelationGetRelid(relation);
     const Trigger* trigger = reached ? first_user_insert_trigger(member) : nullptr;
     if (trigger != nullptr)
-      ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-              errmsg("cannot attach table \"%s\" as write_back: \"%s\" has triggers on INSERT",
-                     RelationGetRelationName(relation), RelationGetRelationName(member)),
-              errdetail("Trigger \"%s\" would run when rows are flushed, as the owner of the table.",
-                        trigger->tgname),
-              errhint("Pass allow_triggers => true if that is what you want."));
+      ereport(
+          ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+          errmsg("cannot attach table \"%s\" as write_back: \"%s\" has triggers on INSERT",
+                 RelationGetRelationName(relation), RelationGetRelationName(member)),
+          errdetail("Trigger \"%s\" would run when rows are flushed, as the owner of the table.",
+                    trigger->tgname),
+          errhint("Pass allow_triggers => true if that is what you want."));
     relation_close(member, NoLock);
   }
 }
@@ -240,7 +242,8 @@ PGWC_FUNCTION(pgwc_attach) {
   row = default_row(relid, mode);
   take_options(fcinfo, 2, &row);
   check_triggers(relation, DatumGetBool(row.values[kAllowTriggers - 1]));
-  ForceSyncCommit();  // rows that are acknowledged afterwards survive a crash; they need it to have happened
+  ForceSyncCommit();  // rows that are acknowledged afterwards survive a crash; they need it to have
+                      // happened
   insert_attached(row);
   drain::drop_queue_at_abort(DatumGetInt32(row.values[kAttachment - 1]));
   announce(relation);
@@ -328,7 +331,8 @@ PGWC_FUNCTION(pgwc_attached_changed) {
     const Datum number = heap_getattr(tuple, kAttachment, desc, &is_null);
     if (tuple == data->tg_trigtuple && !TRIGGER_FIRED_BY_INSERT(data->tg_event) &&
         !(data->tg_newtuple != nullptr &&
-          heap_getattr(data->tg_newtuple, kRelation, desc, &is_null) == ObjectIdGetDatum(relation) &&
+          heap_getattr(data->tg_newtuple, kRelation, desc, &is_null) ==
+              ObjectIdGetDatum(relation) &&
           heap_getattr(data->tg_newtuple, kAttachment, desc, &is_null) == number))
       check_not_pending(relation, DatumGetInt32(number));
     // A row may name a table that is gone.

@@ -135,7 +135,8 @@ Known know() {
     ListCell* cell;
     foreach (cell, catalog::all_attached()) {
       if (found == Known::kNone) found = Known::kSome;
-      if (get_rel_relkind(lfirst_oid(cell)) == RELKIND_PARTITIONED_TABLE) found = Known::kPartitioned;
+      if (get_rel_relkind(lfirst_oid(cell)) == RELKIND_PARTITIONED_TABLE)
+        found = Known::kPartitioned;
     }
   } while (before != invalidations);
   return known = found;

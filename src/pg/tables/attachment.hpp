@@ -48,13 +48,14 @@ void init();
 const Attachment* find(Oid relation);
 // Whether it is known without any look-up that the relation is neither attached nor has relatives.
 bool is_stranger(Oid relation);
-// Whether the relation, attached or not, is a partition or has triggers, those of foreign keys among them.
+// Whether the relation, attached or not, is a partition or has triggers, those of foreign keys
+// among them.
 bool has_relatives(Oid relation);
 // The attachment, only when mode is write_back and the buffer is usable.
 Attachment* find_write_back(Oid relation);
 
-// Whether the database has attached tables at all, and partitioned ones among them. Remembered until
-// that changes.
+// Whether the database has attached tables at all, and partitioned ones among them. Remembered
+// until that changes.
 bool any();
 bool any_partitioned();
 

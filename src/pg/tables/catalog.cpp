@@ -277,7 +277,8 @@ void delete_rejections(Oid relation) {
   ScanKeyData key;
   ScanKeyInit(&key, kTable, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relation));
   Lookup lookup;
-  if (!try_begin(&lookup, "rejected_rows", "rejected_rows_by_relation", &key, RowExclusiveLock)) return;
+  if (!try_begin(&lookup, "rejected_rows", "rejected_rows_by_relation", &key, RowExclusiveLock))
+    return;
   for (; HeapTupleIsValid(lookup.tuple); lookup.tuple = systable_getnext(lookup.scan))
     CatalogTupleDelete(lookup.table, &lookup.tuple->t_self);
   end(lookup);
@@ -295,15 +296,18 @@ std::uint64_t count_rejections() {
   return count;
 }
 
-std::uint64_t visit_rejected(Oid relation, const std::int64_t* id, RejectedVisitor visit, void* context) {
+std::uint64_t visit_rejected(Oid relation, const std::int64_t* id, RejectedVisitor visit,
+                             void* context) {
   Relation table = table_open(relation_named("rejected_rows"), RowExclusiveLock);
   ScanKeyData keys[2];
   ScanKeyInit(&keys[0], kTable, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relation));
-  ScanKeyInit(&keys[1], kId, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(id == nullptr ? 0 : *id));
+  ScanKeyInit(&keys[1], kId, BTEqualStrategyNumber, F_INT8EQ,
+              Int64GetDatum(id == nullptr ? 0 : *id));
   Relation index = index_open(relation_named("rejected_rows_by_relation"), AccessShareLock);
   // A fixed snapshot: an updated row is not met again.
   Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
-  SysScanDesc scan = systable_beginscan_ordered(table, index, snapshot, id == nullptr ? 1 : 2, keys);
+  SysScanDesc scan =
+      systable_beginscan_ordered(table, index, snapshot, id == nullptr ? 1 : 2, keys);
   std::uint64_t deleted = 0;
   while (HeapTuple tuple = systable_getnext_ordered(scan, ForwardScanDirection)) {
     Datum values[kColumns];
@@ -326,7 +330,8 @@ std::uint64_t visit_rejected(Oid relation, const std::int64_t* id, RejectedVisit
       case RejectedFate::kCountAttempt:
         put_error(values, nulls, row.error);
         values[kAttempts - 1] = Int32GetDatum(DatumGetInt32(values[kAttempts - 1]) + 1);
-        CatalogTupleUpdate(table, &tuple->t_self, heap_form_tuple(RelationGetDescr(table), values, nulls));
+        CatalogTupleUpdate(table, &tuple->t_self,
+                           heap_form_tuple(RelationGetDescr(table), values, nulls));
         break;
     }
   }

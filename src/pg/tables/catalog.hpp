@@ -72,9 +72,10 @@ struct RejectedRow {
   const ErrorData* error;  // set by the visitor with kCountAttempt
 };
 using RejectedVisitor = RejectedFate (*)(RejectedRow* row, void* context);
-std::uint64_t visit_rejected(Oid relation, const std::int64_t* id, RejectedVisitor visit, void* context);
-// Visits a table's rejected rows in the order they were rejected, only the one that `id` names if it is not null. Returns how many were
-// deleted. `visit` may ERROR.
+std::uint64_t visit_rejected(Oid relation, const std::int64_t* id, RejectedVisitor visit,
+                             void* context);
+// Visits a table's rejected rows in the order they were rejected, only the one that `id` names if
+// it is not null. Returns how many were deleted. `visit` may ERROR.
 template <class Visit>
 std::uint64_t for_each_rejected(Oid relation, const std::int64_t* id, Visit&& visit) {
   using Called = std::remove_reference_t<Visit>;

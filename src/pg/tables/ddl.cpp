@@ -39,7 +39,8 @@ constexpr char kExtension[] = "pg_writecache";
 
 void drain_locked(Oid relation) {
   if (attachments::find_write_back(relation) == nullptr) return;
-  // Rows that are acknowledged afterwards, for the table as it is then, survive a crash; the change of the table must too.
+  // Rows that are acknowledged afterwards, for the table as it is then, survive a crash; the change
+  // of the table must too.
   ForceSyncCommit();
   (void)drain::drain_table(relation);
 }
@@ -52,10 +53,12 @@ bool may_change(Oid relation) {
 bool may_refer_to(Oid relation) {
   return may_change(relation) ||
          pg_class_aclcheck(relation, GetUserId(), ACL_REFERENCES) == ACLCHECK_OK ||
-         pg_attribute_aclcheck_all(relation, GetUserId(), ACL_REFERENCES, ACLMASK_ANY) == ACLCHECK_OK;
+         pg_attribute_aclcheck_all(relation, GetUserId(), ACL_REFERENCES, ACLMASK_ANY) ==
+             ACLCHECK_OK;
 }
 
-// What an attached parent took for a partition belongs to it already. Locks go from the root downwards, as an INSERT's.
+// What an attached parent took for a partition belongs to it already. Locks go from the root
+// downwards, as an INSERT's.
 void drain_ancestors(Oid relation) {
   if (!get_rel_relispartition(relation)) return;
   List* ancestors = get_partition_ancestors(relation);
@@ -91,8 +94,9 @@ void drain_named(const RangeVar* name, LOCKMODE lock) {
   }
 }
 
-// For a command that reads the table and leaves its rows as they are: what was acknowledged before is flushed first, by
-// the worker, without a lock. A table that cannot be flushed now is read as it is.
+// For a command that reads the table and leaves its rows as they are: what was acknowledged before
+// is flushed first, by the worker, without a lock. A table that cannot be flushed now is read as it
+// is.
 void await_table(Oid relation) {
   staging::spill(relation);
   Attachment* attachment = attachments::find_write_back(relation);
@@ -109,7 +113,8 @@ void await_named(const RangeVar* name) {
   if (OidIsValid(relation) && may_change(relation)) await_table(relation);
 }
 
-// A foreign key finds what it refers to in the table only, if the table's pending rows are not read.
+// A foreign key finds what it refers to in the table only, if the table's pending rows are not
+// read.
 void await_referenced(const RangeVar* name) {
   if (name == nullptr) return;
   const Oid relation = RangeVarGetRelid(name, NoLock, true);
@@ -157,7 +162,8 @@ void drain_all() {
     ereport(WARNING,
             errmsg_plural("%llu rejected row is dropped with the extension",
                           "%llu rejected rows are dropped with the extension",
-                          static_cast<unsigned long>(rejected), static_cast<unsigned long long>(rejected)),
+                          static_cast<unsigned long>(rejected),
+                          static_cast<unsigned long long>(rejected)),
             errhint("Roll back and look into writecache.rejected if anybody needs them."));
   ListCell* cell;
   foreach (cell, catalog::all_attached()) {
@@ -196,7 +202,8 @@ bool drops_the_extension(const DropStmt* drop) {
 
 Oid owner_of_the_extension() {
   ScanKeyData key;
-  ScanKeyInit(&key, Anum_pg_extension_extname, BTEqualStrategyNumber, F_NAMEEQ, CStringGetDatum(kExtension));
+  ScanKeyInit(&key, Anum_pg_extension_extname, BTEqualStrategyNumber, F_NAMEEQ,
+              CStringGetDatum(kExtension));
   Relation catalog = table_open(ExtensionRelationId, AccessShareLock);
   SysScanDesc scan = systable_beginscan(catalog, ExtensionNameIndexId, true, nullptr, 1, &key);
   HeapTuple tuple = systable_getnext(scan);
@@ -219,7 +226,8 @@ bool drops_the_extension(const DropOwnedStmt* drop) {
   return false;
 }
 
-// A domain's new constraint is checked against the tables that use it, maybe by way of another domain.
+// A domain's new constraint is checked against the tables that use it, maybe by way of another
+// domain.
 void drain_for_domain(const AlterDomainStmt* alter) {
   if (alter->subtype == '\0' || strchr("COV", alter->subtype) == nullptr) return;
   const Oid domain = LookupTypeNameOid(nullptr, makeTypeNameFromNameList(alter->typeName), true);
@@ -245,7 +253,8 @@ void dropped(ObjectAccessType access, Oid class_id, Oid object, int sub, void* a
   if (previous_access) previous_access(access, class_id, object, sub, argument);
   if (access != OAT_DROP || class_id != RelationRelationId || !buffer_ready()) return;
   if (sub != 0) {
-    // A column that goes by way of another object, its type for example; the table is locked already.
+    // A column that goes by way of another object, its type for example; the table is locked
+    // already.
     drain_locked(object);
     return;
   }
@@ -303,8 +312,8 @@ void before_alter(const AlterTableStmt* alter) {
   }
   await_referenced(alter);
   const LOCKMODE lock = AlterTableGetLockLevel(alter->cmds);
-  // What leaves writers alone leaves the rows as they are. Triggers do too, and a trigger may be why rows cannot be
-  // stored.
+  // What leaves writers alone leaves the rows as they are. Triggers do too, and a trigger may be
+  // why rows cannot be stored.
   if (lock < ShareRowExclusiveLock || only_switches_triggers(alter))
     await_named(alter->relation);
   else
@@ -359,7 +368,8 @@ void refuse_trigger_of_others(const RangeVar* name) {
     if (attachment != nullptr && attachment->allow_triggers &&
         !compat::is_table_owner(lfirst_oid(cell), GetUserId()))
       ereport(ERROR, errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-              errmsg("must be owner of table \"%s\" to create a trigger on it", get_rel_name(lfirst_oid(cell))),
+              errmsg("must be owner of table \"%s\" to create a trigger on it",
+                     get_rel_name(lfirst_oid(cell))),
               errdetail("It is attached with allow_triggers, and its triggers run as its owner."));
   }
 }

@@ -1,4 +1,5 @@
-// Which triggers concern a captured INSERT: a user's own, not those of constraints, if they are not disabled.
+// Which triggers concern a captured INSERT: a user's own, not those of constraints, if they are not
+// disabled.
 #pragma once
 
 #include "pg/boundary/pg.hpp"

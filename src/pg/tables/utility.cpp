@@ -70,8 +70,9 @@ void send_worker_away(Node* statement) {
   const Oid database = get_database_oid(name, true);
   if (!OidIsValid(database) || database == MyDatabaseId) return;
   // Who is not allowed to must not hold up the flush of that database. PostgreSQL tells them.
-  const bool allowed = IsA(statement, CreatedbStmt) ? may_copy(database)
-                                                    : compat::is_database_owner(database, GetUserId());
+  const bool allowed = IsA(statement, CreatedbStmt)
+                           ? may_copy(database)
+                           : compat::is_database_owner(database, GetUserId());
   if (allowed) workers::keep_away(database, IsA(statement, DropdbStmt));
 }
 
@@ -81,8 +82,9 @@ void refuse_to_rename_schema(Node* statement) {
   const auto* rename = castNode(RenameStmt, statement);
   if (rename->renameType == OBJECT_SCHEMA && strcmp(rename->subname, "writecache") == 0 &&
       OidIsValid(get_extension_oid("pg_writecache", true)))
-    ereport(ERROR, errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-            errmsg("cannot rename schema \"%s\" of extension \"%s\"", "writecache", "pg_writecache"));
+    ereport(
+        ERROR, errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+        errmsg("cannot rename schema \"%s\" of extension \"%s\"", "writecache", "pg_writecache"));
 }
 
 // DDL whose rows are looked after by ddl::before.

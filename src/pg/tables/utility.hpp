@@ -5,8 +5,8 @@
 
 namespace pgwc::utility {
 
-// Whether a DDL command is under way. What was pending has been stored before it, so what its triggers insert must go to
-// the table at once.
+// Whether a DDL command is under way. What was pending has been stored before it, so what its
+// triggers insert must go to the table at once.
 bool is_ddl_running();
 
 void install_hook();

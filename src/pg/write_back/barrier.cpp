@@ -41,7 +41,8 @@ struct Failure {
   char text[kErrorTextSize] = "";
 };
 
-// Looks for a table that is waited for and cannot be stored: paused, or failing again and again since we wait.
+// Looks for a table that is waited for and cannot be stored: paused, or failing again and again
+// since we wait.
 Failure find_failure(QueueNo only, std::uint64_t seq, TimestampTz since) {
   Failure failure;
   for (QueueNo q = 0; q < buffer().queue_count() && !failure.hopeless; ++q) {
@@ -50,10 +51,9 @@ Failure find_failure(QueueNo only, std::uint64_t seq, TimestampTz since) {
     LWLockAcquire(server_lock(), LW_SHARED);
     const QueueStatus& status = server->queues[q];
     // The status of a table that had the slot before says nothing about this one.
-    failure.hopeless =
-        status.queue_id == id &&
-        (status.state == QueueState::kPaused ||
-         (status.failures >= kGiveUpAfter && status.last_error_at >= since));
+    failure.hopeless = status.queue_id == id &&
+                       (status.state == QueueState::kPaused ||
+                        (status.failures >= kGiveUpAfter && status.last_error_at >= since));
     failure.queue = q;
     strlcpy(failure.text, status.last_error, sizeof(failure.text));
     LWLockRelease(server_lock());
@@ -66,7 +66,8 @@ Failure find_failure(QueueNo only, std::uint64_t seq, TimestampTz since) {
   ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
           errmsg("could not store the buffered rows of table \"%s\"", name ? name : "?"),
           errdetail("The last error was: %s", failure.text),
-          errhint("The rows are kept. Mend the cause and call writecache.alter() for the table to try again at once."));
+          errhint("The rows are kept. Mend the cause and call writecache.alter() for the table to "
+                  "try again at once."));
   pg_unreachable();
 }
 

@@ -10,7 +10,8 @@ namespace pgwc::barrier {
 // stored: a flush failed while we waited.
 bool wait_stored(QueueNo queue, std::uint64_t seq, TimestampTz deadline);
 
-// The same for one queue, giving up in silence when a flush fails or the table is locked by somebody else.
+// The same for one queue, giving up in silence when a flush fails or the table is locked by
+// somebody else.
 void try_stored(QueueNo queue, std::uint64_t seq);
 
 }  // namespace pgwc::barrier

@@ -45,7 +45,8 @@ bool has_foreign_options(const CopyStmt* statement) {
 Attachment* captured_target(const CopyStmt* statement) {
   if (!statement->is_from || statement->relation == nullptr || !settings::capture ||
       settings::bulk_bypass_kb == 0 || IsolationIsSerializable() || IsInParallelMode() ||
-      XactReadOnly || stores_for_replication() || utility::is_ddl_running() || has_foreign_options(statement))
+      XactReadOnly || stores_for_replication() || utility::is_ddl_running() ||
+      has_foreign_options(statement))
     return nullptr;
   const Oid relation = RangeVarGetRelid(statement->relation, RowExclusiveLock, true);
   return OidIsValid(relation) ? attachments::find_write_back(relation) : nullptr;

@@ -26,10 +26,10 @@ namespace {
 struct InsertState {
   CustomScanState custom;  // first
   ModifyTable* modify;
-  PlanState* input;  // of ModifyTable's outer plan, or of ModifyTable itself when aside
+  PlanState* input;        // of ModifyTable's outer plan, or of ModifyTable itself when aside
   ProjectionInfo* values;  // the one row of INSERT ... VALUES, instead of `input`
   bool values_given;
-  bool aside;        // this execution is ModifyTable's own
+  bool aside;  // this execution is ModifyTable's own
   ResultRelInfo* target;
   RowCheck check;
   Stage* stage;
@@ -67,7 +67,8 @@ bool uses_row_address(Node* node, void* partitioned) {
   if (node == nullptr) return false;
   if (IsA(node, Var)) {
     const Var* var = castNode(Var, node);
-    return (var->varattno < 0 && (partitioned != nullptr || var->varattno != TableOidAttributeNumber)) ||
+    return (var->varattno < 0 &&
+            (partitioned != nullptr || var->varattno != TableOidAttributeNumber)) ||
            !compat::is_plain_var(var);
   }
   return compat::walk_expression(node, uses_row_address, partitioned);
@@ -80,7 +81,8 @@ bool can_capture(const PlannedStmt* statement, const ModifyTable* modify, Oid re
     return false;
   // Which partition a row goes to is not known before the flush.
   bool partitioned = get_rel_relkind(relid) == RELKIND_PARTITIONED_TABLE;
-  return !uses_row_address(reinterpret_cast<Node*>(modify->returningLists), partitioned ? &partitioned : nullptr);
+  return !uses_row_address(reinterpret_cast<Node*>(modify->returningLists),
+                           partitioned ? &partitioned : nullptr);
 }
 
 Node* create_state(CustomScan*) {
@@ -91,8 +93,9 @@ Node* create_state(CustomScan*) {
 
 // What can only be known now. The plan may be a cached one, made under other settings.
 bool must_step_aside(Relation relation, Attachment* attachment) {
-  return attachment == nullptr || !settings::capture || stores_for_replication() || IsolationIsSerializable() ||
-         IsInParallelMode() || !IsUnderPostmaster || settings::bulk_bypass_kb == 0 ||
+  return attachment == nullptr || !settings::capture || stores_for_replication() ||
+         IsolationIsSerializable() || IsInParallelMode() || !IsUnderPostmaster ||
+         settings::bulk_bypass_kb == 0 ||
          (attachment->insert_triggers && !attachment->allow_triggers) || attachment->insert_rules ||
          storing_into() == RelationGetRelid(relation) || utility::is_ddl_running();
 }
@@ -115,7 +118,8 @@ ProjectionInfo* project_without_junk(InsertState* state, Plan* input) {
     Var* var = makeVar(OUTER_VAR, entry->resno, exprType(expression), exprTypmod(expression),
                        exprCollation(expression), 0);
     const auto position = static_cast<AttrNumber>(list_length(wanted) + 1);
-    wanted = lappend(wanted, makeTargetEntry(reinterpret_cast<Expr*>(var), position, nullptr, false));
+    wanted =
+        lappend(wanted, makeTargetEntry(reinterpret_cast<Expr*>(var), position, nullptr, false));
   }
   return ExecBuildProjectionInfo(wanted, state->custom.ss.ps.ps_ExprContext, state->row,
                                  &state->custom.ss.ps,
@@ -138,8 +142,8 @@ void prepare_returning(InsertState* state) {
 // the Result node that would do it costs more than the rest of this node's work.
 bool is_one_row(const Plan* input, const EState* estate, int flags) {
   return IsA(input, Result) && input->lefttree == nullptr && input->initPlan == NIL &&
-         castNode(Result, const_cast<Plan*>(input))->resconstantqual == nullptr && !has_junk(input) &&
-         estate->es_instrument == 0 && (flags & EXEC_FLAG_EXPLAIN_ONLY) == 0;
+         castNode(Result, const_cast<Plan*>(input))->resconstantqual == nullptr &&
+         !has_junk(input) && estate->es_instrument == 0 && (flags & EXEC_FLAG_EXPLAIN_ONLY) == 0;
 }
 
 void begin(CustomScanState* node, EState* estate, int flags) {

@@ -20,7 +20,8 @@ bool is_completed_later(Relation relation) {
   return relation->trigdesc != nullptr && relation->trigdesc->trig_insert_before_row;
 }
 
-// The partition's row, and its constraints. Its generated columns are computed by the flush; the table's own by check_row.
+// The partition's row, and its constraints. Its generated columns are computed by the flush; the
+// table's own by check_row.
 void check_in_partition(RowCheck* check, TupleTableSlot* row) {
   ResultRelInfo* leaf =
       ExecFindPartition(check->routing_state, check->target, check->routing, row, check->estate);

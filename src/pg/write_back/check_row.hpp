@@ -1,8 +1,9 @@
-// What an INSERT checks and computes for a row before it stores it; done when the row is staged, with PostgreSQL's own
-// messages. Unique, foreign-key and exclusion constraints need the table and are left for the flush.
+// What an INSERT checks and computes for a row before it stores it; done when the row is staged,
+// with PostgreSQL's own messages. Unique, foreign-key and exclusion constraints need the table and
+// are left for the flush.
 //
-// A row of a partitioned table is routed as an INSERT routes it, and checked against its partition. The flush routes it
-// again: partitions may have come and gone.
+// A row of a partitioned table is routed as an INSERT routes it, and checked against its partition.
+// The flush routes it again: partitions may have come and gone.
 #pragma once
 
 #include "pg/boundary/pg.hpp"
@@ -25,7 +26,8 @@ struct RowCheck {
   bool triggers_met;  // a row went to a partition with triggers on INSERT
 };
 
-// Whether the session replays what happened elsewhere: its triggers and its origin are not the flush worker's.
+// Whether the session replays what happened elsewhere: its triggers and its origin are not the
+// flush worker's.
 inline bool stores_for_replication() {
   return SessionReplicationRole != SESSION_REPLICATION_ROLE_ORIGIN ||
          replorigin_session_origin != InvalidRepOriginId;
@@ -38,8 +40,8 @@ inline bool has_generated_columns(const ResultRelInfo* target) {
   return constraints != nullptr && constraints->has_generated_stored;
 }
 
-// Computes stored generated columns (into the slot, which must then be the caller's own) and checks NOT NULL, CHECK and
-// the partition's bounds. May ERROR.
+// Computes stored generated columns (into the slot, which must then be the caller's own) and checks
+// NOT NULL, CHECK and the partition's bounds. May ERROR.
 void check_row(RowCheck* check, TupleTableSlot* row);
 
 void end_check(RowCheck* check);

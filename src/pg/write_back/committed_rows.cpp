@@ -21,7 +21,8 @@ namespace {
 
 // How long to wait before looking whether the worker gets the table's lock.
 constexpr std::int64_t kLookUs = 100'000;
-// It tries every 50 ms. So often in vain, and somebody who waits for a lock, for us perhaps, is before it in the queue.
+// It tries every 50 ms. So often in vain, and somebody who waits for a lock, for us perhaps, is
+// before it in the queue.
 constexpr std::uint32_t kLockedOut = 2;
 constexpr std::uint32_t kLockedOutForLong = 100;
 

@@ -52,7 +52,8 @@ void note_success(QueueNo queue, std::uint64_t queue_id, std::uint64_t rejected)
 }
 
 void note_failure(QueueNo queue, std::uint64_t queue_id, const ErrorData* error) {
-  char* text = psprintf("%s: %s", unpack_sql_state(error->sqlerrcode), error->message ? error->message : "");
+  char* text =
+      psprintf("%s: %s", unpack_sql_state(error->sqlerrcode), error->message ? error->message : "");
   // Half a character is none.
   text[pg_mbcliplen(text, static_cast<int>(strlen(text)), kErrorTextSize - 1)] = '\0';
   LWLockAcquire(server_lock(), LW_EXCLUSIVE);
@@ -62,8 +63,7 @@ void note_failure(QueueNo queue, std::uint64_t queue_id, const ErrorData* error)
     ++status.failures;
     const bool broken = reject::kind_of(error->sqlerrcode) == reject::ErrorKind::kBroken;
     status.state = broken ? QueueState::kPaused : QueueState::kRetrying;
-    status.not_before =
-        broken ? PG_INT64_MAX : status.last_error_at + back_off_us(status.failures);
+    status.not_before = broken ? PG_INT64_MAX : status.last_error_at + back_off_us(status.failures);
     strlcpy(status.last_error, text, sizeof(status.last_error));
   }
   LWLockRelease(server_lock());
@@ -116,8 +116,8 @@ struct Pass {
 };
 Pass* passes = nullptr;  // in TopTransactionContext
 
-// Takes a batch for the current transaction, whose end decides about it from here on. Null if nothing
-// is pending.
+// Takes a batch for the current transaction, whose end decides about it from here on. Null if
+// nothing is pending.
 Pass* take_batch(QueueNo queue, std::uint64_t queue_id, const FlushLimits& limits, Batch* batch) {
   std::vector<FrameRef>& frames = batch_frames();
   no_throw([&] { *batch = buffer().take(queue, limits, &frames); });
@@ -126,8 +126,16 @@ Pass* take_batch(QueueNo queue, std::uint64_t queue_id, const FlushLimits& limit
   auto* own = static_cast<FrameRef*>(
       MemoryContextAllocHuge(TopTransactionContext, sizeof(FrameRef) * frames.size()));
   std::copy(frames.begin(), frames.end(), own);
-  *pass = {passes,   queue,          GetCurrentSubTransactionId(), GetCurrentTransactionId(),
-           GetCurrentCommandId(true), queue_id, batch->through, 0, frames.size(), own};
+  *pass = {passes,
+           queue,
+           GetCurrentSubTransactionId(),
+           GetCurrentTransactionId(),
+           GetCurrentCommandId(true),
+           queue_id,
+           batch->through,
+           0,
+           frames.size(),
+           own};
   frames.clear();
   passes = pass;
   // Before the rows are stored: whoever reads the table in this transaction sees them there.
@@ -183,14 +191,16 @@ Outcome store_batch_in_transaction(QueueNo queue, const QueueView& view, bool wa
     const bool unreachable = !OidIsValid(catalog::relation_named("attached")) &&
                              OidIsValid(get_extension_oid("pg_writecache", true));
     if (unreachable && view.pending_rows > 0)
-      ereport(ERROR, errcode(ERRCODE_UNDEFINED_TABLE), errmsg("table writecache.attached is missing"),
+      ereport(ERROR, errcode(ERRCODE_UNDEFINED_TABLE),
+              errmsg("table writecache.attached is missing"),
               errhint("Was it, or its schema, renamed?"));
     AbortCurrentTransaction();
-    // A command that drops or detaches a table settles its rows itself, unless the library was not loaded then.
+    // A command that drops or detaches a table settles its rows itself, unless the library was not
+    // loaded then.
     if (view.pending_rows > 0)
-      ereport(WARNING,
-              errmsg("threw away %llu buffered rows of table %u, which does not exist or is not attached any more",
-                     static_cast<unsigned long long>(view.pending_rows), view.relation));
+      ereport(WARNING, errmsg("threw away %llu buffered rows of table %u, which does not exist or "
+                              "is not attached any more",
+                              static_cast<unsigned long long>(view.pending_rows), view.relation));
     buffer().drop_queue(queue, view.id);
     ConditionVariableBroadcast(&server->progress);
     return Outcome::kGone;
@@ -220,7 +230,6 @@ Outcome store_batch_in_transaction(QueueNo queue, const QueueView& view, bool wa
   PGWC_INJECT("flush-finished");
   return batch.rows > 0 ? Outcome::kStored : Outcome::kNothing;
 }
-
 
 DatabaseSlot* altered_in = nullptr;  // set if this transaction has changed options
 
@@ -331,7 +340,8 @@ Outcome store_batch(QueueNo queue) {
   for (std::size_t i = 0; i < first.count; ++i) {
     while (store_batch(first.at[i]) == Outcome::kStored && buffer().request(first.at[i], seq)) {
     }
-    // Rows that refer to a table that is paused are better off in writecache.rejected than stalled with it.
+    // Rows that refer to a table that is paused are better off in writecache.rejected than stalled
+    // with it.
     if (buffer().request(first.at[i], seq) && !is_paused(first.at[i])) stored = false;
   }
   --depth;
@@ -356,7 +366,8 @@ std::uint64_t drain_here(Relation relation, std::int32_t attachment, QueueNo que
   constraint_mode::immediate(relation);
   store(relation, attachment, pass);
   constraint_mode::restore(relation);
-  // The commit takes acknowledged rows out of the buffer: it must not be lost, whatever the session has set.
+  // The commit takes acknowledged rows out of the buffer: it must not be lost, whatever the session
+  // has set.
   ForceSyncCommit();
   CommandCounterIncrement();
   return batch.rows;
@@ -389,7 +400,8 @@ bool release_retired(QueueNo queue) {
 }
 
 void resume(std::int32_t attachment) {
-  const std::uint64_t queue_id = make_queue_id(MyDatabaseId, static_cast<std::uint32_t>(attachment));
+  const std::uint64_t queue_id =
+      make_queue_id(MyDatabaseId, static_cast<std::uint32_t>(attachment));
   LWLockAcquire(server_lock(), LW_EXCLUSIVE);
   for (QueueNo q = 0; q < buffer().queue_count(); ++q) {
     QueueStatus& status = server->queues[q];

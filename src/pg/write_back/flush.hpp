@@ -32,8 +32,8 @@ bool release_retired(QueueNo queue);
 // Whether the queue's table waits for somebody to mend it.
 bool is_paused(QueueNo queue, std::uint64_t queue_id);
 
-// Whether this transaction has drained the queue: its rows are stored as far as we are concerned, and pending for all
-// others until we commit.
+// Whether this transaction has drained the queue: its rows are stored as far as we are concerned,
+// and pending for all others until we commit.
 bool drained_here(QueueNo queue);
 
 // How often the worker has found the table locked; for comparison.
@@ -42,7 +42,8 @@ std::uint32_t lock_misses(QueueNo queue);
 // Whether this transaction stored rows under `xid`, and by which command.
 bool own_pass(TransactionId xid, CommandId* command);
 
-// Lets a table that failed or is paused be tried again, with its new options, once this transaction has committed.
+// Lets a table that failed or is paused be tried again, with its new options, once this transaction
+// has committed.
 void resume(std::int32_t attachment);
 
 // Callbacks that settle drain_here at the end of its transaction; from _PG_init.

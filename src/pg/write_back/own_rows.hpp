@@ -9,8 +9,8 @@ namespace pgwc::own_rows {
 
 void install_hook();
 
-// Stores the transaction's rows that a reader of the relation must see: its own, and for a partition those staged
-// for what it is a partition of. May ERROR.
+// Stores the transaction's rows that a reader of the relation must see: its own, and for a
+// partition those staged for what it is a partition of. May ERROR.
 void spill_seen_in(Oid relation);
 
 }  // namespace pgwc::own_rows

@@ -33,9 +33,10 @@ RowSpan* split_into_rows(const RowSpan* spans, std::size_t span_count, std::size
   std::size_t count = 0;
   for (std::size_t i = 0; i < span_count; ++i)
     for (std::size_t at = 0; at < spans[i].bytes; ++count)
-      at += align_up<kRowAlign>(reinterpret_cast<const MinimalTupleData*>(spans[i].data + at)->t_len);
-  auto* rows = static_cast<RowSpan*>(
-      MemoryContextAllocHuge(CurrentMemoryContext, sizeof(RowSpan) * std::max<std::size_t>(count, 1)));
+      at +=
+          align_up<kRowAlign>(reinterpret_cast<const MinimalTupleData*>(spans[i].data + at)->t_len);
+  auto* rows = static_cast<RowSpan*>(MemoryContextAllocHuge(
+      CurrentMemoryContext, sizeof(RowSpan) * std::max<std::size_t>(count, 1)));
   std::size_t n = 0;
   for (std::size_t i = 0; i < span_count; ++i) {
     for (std::size_t at = 0; at < spans[i].bytes;) {
@@ -51,7 +52,8 @@ RowSpan* split_into_rows(const RowSpan* spans, std::size_t span_count, std::size
   return rows;
 }
 
-// Runs `body` in a subtransaction. Null if it succeeded, else its error, the subtransaction rolled back.
+// Runs `body` in a subtransaction. Null if it succeeded, else its error, the subtransaction rolled
+// back.
 template <class Body>
 ErrorData* try_in_subtransaction(Body&& body) {
   MemoryContext context = CurrentMemoryContext;
@@ -91,8 +93,8 @@ Datum row_as_jsonb(Relation relation, const RowSpan& row) {
   FmgrInfo function;
   fmgr_info(F_TO_JSONB, &function);
   function.fn_expr = reinterpret_cast<Node*>(
-      makeFuncExpr(F_TO_JSONB, JSONBOID, list_make1(makeNullConst(type, -1, InvalidOid)), InvalidOid,
-                   InvalidOid, COERCE_EXPLICIT_CALL));
+      makeFuncExpr(F_TO_JSONB, JSONBOID, list_make1(makeNullConst(type, -1, InvalidOid)),
+                   InvalidOid, InvalidOid, COERCE_EXPLICIT_CALL));
   return FunctionCall1(&function, record);
 }
 
@@ -135,8 +137,8 @@ void record_rejected(Relation relation, const RowSpan& row, const ErrorData* err
   catalog::insert_rejection(rejection);
 }
 
-// What an attempt leaves behind when it fails goes with its own memory: a batch may have a million bad
-// rows.
+// What an attempt leaves behind when it fails goes with its own memory: a batch may have a million
+// bad rows.
 class AttemptMemory {
  public:
   void enter() {
@@ -184,9 +186,9 @@ void store_part(Relation relation, Rows rows, Outcome* outcome) {
   }
 }
 
-// Commands that change a table's columns flush it before. A server without the library does not, and
-// then the rows must not be read by the new columns. Rejects them, and returns the other spans; null
-// if that is all.
+// Commands that change a table's columns flush it before. A server without the library does not,
+// and then the rows must not be read by the new columns. Rejects them, and returns the other spans;
+// null if that is all.
 RowSpan* leave_strangers(Relation relation, const RowSpan* spans, std::size_t span_count,
                          std::size_t* left, Outcome* outcome) {
   const std::uint32_t layout = attachments::layout_fingerprint(RelationGetDescr(relation));
@@ -224,11 +226,12 @@ RowSpan* leave_strangers(Relation relation, const RowSpan* spans, std::size_t sp
 ErrorKind kind_of(int sqlerrcode) {
   const int category = ERRCODE_TO_CATEGORY(sqlerrcode);
   // Storage, locks, shutdown, concurrency, the system: nothing a row can be blamed for.
-  for (int transient : {MAKE_SQLSTATE('0', '8', '0', '0', '0'), MAKE_SQLSTATE('2', '5', '0', '0', '0'),
-                        MAKE_SQLSTATE('4', '0', '0', '0', '0'), MAKE_SQLSTATE('5', '3', '0', '0', '0'),
-                        MAKE_SQLSTATE('5', '5', '0', '0', '0'), MAKE_SQLSTATE('5', '7', '0', '0', '0'),
-                        MAKE_SQLSTATE('5', '8', '0', '0', '0'), MAKE_SQLSTATE('X', 'X', '0', '0', '0'),
-                        MAKE_SQLSTATE('H', 'V', '0', '0', '0')})
+  for (int transient :
+       {MAKE_SQLSTATE('0', '8', '0', '0', '0'), MAKE_SQLSTATE('2', '5', '0', '0', '0'),
+        MAKE_SQLSTATE('4', '0', '0', '0', '0'), MAKE_SQLSTATE('5', '3', '0', '0', '0'),
+        MAKE_SQLSTATE('5', '5', '0', '0', '0'), MAKE_SQLSTATE('5', '7', '0', '0', '0'),
+        MAKE_SQLSTATE('5', '8', '0', '0', '0'), MAKE_SQLSTATE('X', 'X', '0', '0', '0'),
+        MAKE_SQLSTATE('H', 'V', '0', '0', '0')})
     if (category == transient) return ErrorKind::kTransient;
   for (int broken : {MAKE_SQLSTATE('4', '2', '0', '0', '0'), MAKE_SQLSTATE('0', 'A', '0', '0', '0'),
                      MAKE_SQLSTATE('3', 'F', '0', '0', '0')})
@@ -241,8 +244,8 @@ Outcome store_or_reject(Relation relation, const RowSpan* spans, std::size_t spa
   RowSpan* readable = leave_strangers(relation, spans, span_count, &span_count, &outcome);
   if (readable != nullptr) spans = readable;
   if (span_count == 0) return outcome;
-  ErrorData* error =
-      try_in_subtransaction([&] { outcome.stored = store_rows(relation, spans, span_count, true); });
+  ErrorData* error = try_in_subtransaction(
+      [&] { outcome.stored = store_rows(relation, spans, span_count, true); });
   if (error == nullptr) return outcome;
   rethrow_unless_data(error);
   FreeErrorData(error);
@@ -309,9 +312,9 @@ PGWC_FUNCTION(pgwc_retry_rejected) {
 
 PGWC_FUNCTION(pgwc_discard_rejected) {
   Relation relation = open_for_owner(fcinfo, "writecache.discard_rejected()");
-  const std::uint64_t discarded =
-      catalog::for_each_rejected(RelationGetRelid(relation), id_argument(fcinfo),
-                                 [](catalog::RejectedRow*) { return catalog::RejectedFate::kDelete; });
+  const std::uint64_t discarded = catalog::for_each_rejected(
+      RelationGetRelid(relation), id_argument(fcinfo),
+      [](catalog::RejectedRow*) { return catalog::RejectedFate::kDelete; });
   table_close(relation, NoLock);
   PG_RETURN_INT64(static_cast<std::int64_t>(discarded));
 }

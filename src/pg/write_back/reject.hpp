@@ -1,7 +1,8 @@
-// Rows that a table refuses. A batch is stored whole if it can be; if not, it is cut up until the rows that cannot are
-// alone, and those go to writecache.rejected_rows, in the same transaction as their neighbours go to the table. So a bad
-// row neither blocks nor drops anything, and is itself never dropped. (Bisection as bulk loaders do it, with a fan-out of 16:
-// one bad row costs the batch about half again, where two halves would cost it twice.)
+// Rows that a table refuses. A batch is stored whole if it can be; if not, it is cut up until the
+// rows that cannot are alone, and those go to writecache.rejected_rows, in the same transaction as
+// their neighbours go to the table. So a bad row neither blocks nor drops anything, and is itself
+// never dropped. (Bisection as bulk loaders do it, with a fan-out of 16: one bad row costs the
+// batch about half again, where two halves would cost it twice.)
 #pragma once
 
 #include "pg/write_back/store.hpp"
@@ -20,8 +21,9 @@ struct Outcome {
   std::uint64_t rejected;
 };
 
-// Stores every row it can of the spans, and rejects the others, in the current transaction. ERRORs for reasons that are
-// not the data's. The relation is locked; runs as the current user, who should be the table's owner.
+// Stores every row it can of the spans, and rejects the others, in the current transaction. ERRORs
+// for reasons that are not the data's. The relation is locked; runs as the current user, who should
+// be the table's owner.
 Outcome store_or_reject(Relation relation, const RowSpan* spans, std::size_t span_count);
 
 }  // namespace pgwc::reject

@@ -161,7 +161,8 @@ void drop_spilled(Stage* stage) {
   stage->used = bytes;
 }
 
-// As who staged them: index expressions, checks and triggers must not run with anybody else's rights.
+// As who staged them: index expressions, checks and triggers must not run with anybody else's
+// rights.
 void store_as(Oid role, Relation relation, const RowSpan* spans, std::size_t count) {
   Oid user;
   int security;
@@ -237,8 +238,8 @@ std::uint32_t layout_at_commit(Oid relid) {
 
 enum class Outcome { kReserved, kToTable, kFull };
 
-// Where the rows end that one role has staged in a row, from mark `*i` on; `*i` becomes the mark after them. A frame is of
-// one role.
+// Where the rows end that one role has staged in a row, from mark `*i` on; `*i` becomes the mark
+// after them. A frame is of one role.
 std::size_t role_end(const Stage* stage, std::size_t* i) {
   const Oid role = stage->marks[*i].staged_by;
   while (*i + 1 < stage->mark_count && stage->marks[*i + 1].staged_by == role) ++*i;
@@ -259,9 +260,10 @@ Outcome reserve(Stage* stage, const RoomWait& wait) {
     if (begin == end) continue;
     need_frames(max_frames(end - begin));
     std::size_t count = 0;
-    status = buffer().reserve(stage->queue, stage->queue_id, layout,
-                              {reinterpret_cast<const std::byte*>(stage->data) + begin, end - begin},
-                              frames + frame_count, &count);
+    status =
+        buffer().reserve(stage->queue, stage->queue_id, layout,
+                         {reinterpret_cast<const std::byte*>(stage->data) + begin, end - begin},
+                         frames + frame_count, &count);
     frame_count += count;
     begin = end;
   }
@@ -363,7 +365,8 @@ void end_transaction(XactEvent event) {
       // keep them so.
       if (buffer_ready()) {
         ensure_settled();
-        // Triggers may stage more rows; the loop over deferred ones that a PREPARE begins with is over.
+        // Triggers may stage more rows; the loop over deferred ones that a PREPARE begins with is
+        // over.
         while (staging::any()) {
           staging::spill_all();
           AfterTriggerFireDeferred();

@@ -167,8 +167,9 @@ char* insert_statement(Relation relation, bool ignore_conflicts) {
                   columns.data, columns.data, kBatchName, conflicts);
 }
 
-// Rights and policies were looked at when the rows were staged, for who staged them. They are not asked again for who
-// stores them: the name is looked up as a superuser, which runs no code of anybody's, and keep_rights does the rest.
+// Rights and policies were looked at when the rows were staged, for who staged them. They are not
+// asked again for who stores them: the name is looked up as a superuser, which runs no code of
+// anybody's, and keep_rights does the rest.
 SPIPlanPtr prepare(const char* statement) {
   Oid user;
   int security;

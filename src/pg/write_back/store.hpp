@@ -24,11 +24,12 @@ struct RowSpan {
 std::uint64_t store_rows(Relation relation, const RowSpan* spans, std::size_t span_count,
                          bool sort);
 
-// For the executor's start hook, before the query is set up: rows that go through the executor were allowed before.
+// For the executor's start hook, before the query is set up: rows that go through the executor were
+// allowed before.
 void keep_rights(const QueryDesc* query);
 
-// For the executor's start hook, once the query is set up: rows that go through the executor keep the
-// command they were inserted by, so that the transaction's snapshots see them as they should.
+// For the executor's start hook, once the query is set up: rows that go through the executor keep
+// the command they were inserted by, so that the transaction's snapshots see them as they should.
 void keep_command(QueryDesc* query);
 
 // The table that store_rows is writing to right now through the executor, so that capture leaves it
