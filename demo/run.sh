@@ -31,6 +31,7 @@ free_kb=$(df -Pk /tmp | awk 'NR == 2 { print $4 }')
 dir=$(scratch_dir)
 guard=$(start_guard "$dir" $$)
 show=
+# shellcheck disable=SC2317  # the trap below calls it
 finish() {
   trap - EXIT INT TERM HUP
   if [ -n "$show" ]; then

@@ -400,7 +400,9 @@ inline void Driver::land() {
   if (flights_.empty()) return;
   auto at = flights_.begin();
   std::advance(at, static_cast<std::ptrdiff_t>(below(flights_.size())));
-  const auto& [id, flight] = *at;
+  // No structured binding: lambdas below capture these.
+  const QueueId id = at->first;
+  const Flight& flight = at->second;
   auto& frames = world_.published[id];
   bool& committed = world_.flushes[flight.xid];
   if (!committed && chance(30)) {
