@@ -166,7 +166,7 @@ COMMENT ON FUNCTION writecache.wait(bigint, interval) IS
 
 CREATE VIEW writecache.rejected WITH (security_barrier) AS
   SELECT r.id, r.relation, r.row, r.sqlstate, r.message, r.detail, r.constraint_name, r.attempts,
-         r.first_attempt, r.last_attempt, r.staged_by
+         r.first_attempt, r.last_attempt, r.staged_by, r.exact
     FROM writecache.rejected_rows r JOIN pg_catalog.pg_class c ON c.oid = r.relation
    WHERE pg_catalog.pg_has_role(c.relowner, 'USAGE')
       OR pg_catalog.has_table_privilege(c.oid, 'SELECT') AND NOT pg_catalog.row_security_active(c.oid);
@@ -183,6 +183,7 @@ COMMENT ON COLUMN writecache.rejected.attempts IS 'how often the row was tried';
 COMMENT ON COLUMN writecache.rejected.first_attempt IS 'when the row was refused first';
 COMMENT ON COLUMN writecache.rejected.last_attempt IS 'when the row was refused last';
 COMMENT ON COLUMN writecache.rejected.staged_by IS 'the role that inserted it';
+COMMENT ON COLUMN writecache.rejected.exact IS 'the row in the server''s internal form, which retry_rejected stores';
 
 CREATE FUNCTION writecache.retry_rejected(relation regclass, id bigint DEFAULT NULL)
 RETURNS bigint LANGUAGE c AS 'MODULE_PATHNAME', 'pgwc_retry_rejected';

@@ -183,6 +183,13 @@ ALTER TABLE r.parts ADD c int DEFAULT 5;
 SELECT results_eq('SELECT a, b, c FROM r.parts ORDER BY a', 'VALUES (1, 1, 5), (50, 3, 5), (150, 1, 5)', 'good rows are stored');
 SELECT results_eq($$SELECT row->>'a', row->>'b', sqlstate FROM writecache.rejected WHERE relation = 'r.parts'::regclass ORDER BY 1$$, $$VALUES ('1', '2', '23505'), ('150', '2', '23505')$$, 'bad ones rejected once');
 SELECT is((SELECT rows_rejected FROM writecache.stat_write_back WHERE relation = 'r.parts'::regclass), 2::bigint, 'and counted');
+-- A value that has no jsonb form blocks nothing: its row is kept in exact form only.
+CREATE TABLE r.formless (a int PRIMARY KEY, j json);
+SELECT writecache.attach('r.formless', 'write_back', flush_interval => '1 day');
+INSERT INTO r.formless VALUES (1, '{}'), (1, '{"a": "\u0000"}'), (1, '{"a": 1}'), (2, '{}');
+SELECT is(writecache.flush('r.formless') >= 0, true);
+SELECT results_eq('SELECT a FROM r.formless ORDER BY a', 'VALUES (1), (2)', 'neighbours of a row without jsonb form are stored');
+SELECT results_eq($$SELECT row->'j', octet_length(exact) > 0, sqlstate FROM writecache.rejected WHERE relation = 'r.formless'::regclass ORDER BY row$$, $$VALUES ('{"a": 1}'::jsonb, true, '23505'), (NULL, true, '23505')$$, 'it is rejected without one');
 -- They outlive detach, and go with the table.
 SELECT writecache.detach('r.parts');
 SELECT is((SELECT count(*) FROM writecache.rejected WHERE relation = 'r.parts'::regclass), 2::bigint, 'kept after detach');

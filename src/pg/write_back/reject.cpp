@@ -98,13 +98,6 @@ Datum row_as_jsonb(Relation relation, const RowSpan& row) {
   return FunctionCall1(&function, record);
 }
 
-bool has_built_in_types(Relation relation) {
-  TupleDesc desc = RelationGetDescr(relation);
-  for (int i = 0; i < desc->natts; ++i)
-    if (TupleDescAttr(desc, i)->atttypid >= FirstNormalObjectId) return false;
-  return true;
-}
-
 void record_rejected(Relation relation, const RowSpan& row, const ErrorData* error) {
   catalog::Rejection rejection{};
   rejection.relation = RelationGetRelid(relation);
@@ -117,14 +110,7 @@ void record_rejected(Relation relation, const RowSpan& row, const ErrorData* err
     catalog::insert_rejection(rejection);
     return;
   }
-  if (has_built_in_types(relation)) {
-    // No subtransaction: one that commits keeps some kilobytes until the batch ends.
-    rejection.as_jsonb = row_as_jsonb(relation, row);
-    rejection.has_jsonb = true;
-    catalog::insert_rejection(rejection);
-    return;
-  }
-  // A type may have no JSON form; the exact form is there in any case.
+  // A value may have no jsonb form (json '"\u0000"' has none); the exact form is there in any case.
   ErrorData* failed = try_in_subtransaction([&] {
     rejection.as_jsonb = row_as_jsonb(relation, row);
     rejection.has_jsonb = true;
