@@ -7,14 +7,18 @@
 //
 // Shards: an entry belongs to the shard that its key's hash names. Each shard has its own memory
 // (a Boost.Interprocess managed_external_buffer without a mutex of its own), its own hash table and
-// its own S3-FIFO queues, all under one lock. A hit takes that lock shared, everything else takes it
-// exclusively. Eviction is S3-FIFO (Yang et al., "FIFO queues are all you need for cache eviction",
-// SOSP 2023): a small queue for newcomers, a main queue, a ghost queue of hashes; a hit only raises a
-// counter of two bits.
+// its own S3-FIFO queues, all under one lock. A hit takes that lock shared, everything else takes
+// it exclusively. Eviction is S3-FIFO (Yang et al., "FIFO queues are all you need for cache
+// eviction", SOSP 2023): a small queue for newcomers, a main queue, a ghost queue of hashes; a hit
+// only raises a counter of two bits.
 //
 // All functions may be called by any process at the same time, never throw, never allocate outside
 // the shards.
 #pragma once
+
+#ifdef POSTGRES_H
+#error "core headers come before PostgreSQL's and never need them"
+#endif
 
 #include <array>
 #include <atomic>
@@ -38,7 +42,7 @@ class SharedLocks {
 };
 
 struct CacheKey {
-  std::uint64_t space;  // whose key: one number per cached relation, never 0
+  std::uint64_t space;  // whose key: one number per cached relation, never 0 or ~0
   std::uint64_t hash;   // of the key's columns
 };
 
@@ -73,13 +77,17 @@ struct CacheUsage {
 };
 
 // The layout of a cache of so many bytes, bookkeeping and all. Lock ids are 0 .. shards (shards + 1
-// of them; the last one guards the table of spaces).
+// of them; the last one guards the table of spaces). Order: ascending; no call holds more than a
+// shard's and the last, except check(), which takes all. Too few bytes become the least that works.
 struct CacheGeometry {
   std::size_t bytes;
   std::uint32_t shards;
   std::uint32_t max_spaces;
 };
 CacheGeometry cache_geometry(std::size_t bytes, std::uint32_t max_spaces) noexcept;
+
+class CacheShard;
+class CacheSpaces;
 
 class RowCache {
  public:
@@ -88,16 +96,20 @@ class RowCache {
   RowCache(void* memory, const CacheGeometry& geometry, SharedLocks& locks) noexcept;
 
   enum class Found : std::uint8_t { kNo, kYes, kTooSmall };
-  // Copies an entry. kTooSmall: `into` has no room for *size bytes, nothing was copied but the size.
-  // Counts as a use for eviction.
+  // Copies an entry. kTooSmall: `into` has no room for *size bytes, nothing was copied but the
+  // size. Counts as a use for eviction.
   Found find(CacheKey key, Stamp* stamp, std::span<std::byte> into, std::size_t* size) noexcept;
 
-  // The number of times that the space was emptied on request. Read it before the row is read, hand
-  // it to put(): what was read before an invalidation does not get in after it.
+  // A number that grows whenever the space is emptied on request, and never goes back, not even
+  // while the space is unknown. Read it before the row is read, hand it to put(): what was read
+  // before an invalidation does not get in after it.
   std::uint64_t epoch(std::uint64_t space) noexcept;
 
   enum class Put : std::uint8_t { kStored, kTooLarge, kNoRoom, kOutdated };
-  // Stores or replaces an entry, evicting what must go. `row` is given in pieces, to be joined.
+  // Stores or replaces an entry, evicting what must go. kTooLarge, kNoRoom (not enough memory in
+  // one piece, or max_spaces others have entries): the key has no entry afterwards, the older one
+  // goes too. kOutdated: nothing has changed; the row may be older than an invalidation, or,
+  // rarely, its space was forgotten meanwhile.
   Put put(CacheKey key, const Stamp& stamp, std::span<const std::byte> row,
           std::uint64_t epoch) noexcept;
 
@@ -125,6 +137,17 @@ class RowCache {
   // Checks every invariant of every shard (queues, hash chains, sums); for tests. Null if all hold,
   // else what does not.
   const char* check() noexcept;
+
+ private:
+  CacheSpaces spaces() const noexcept;
+  std::uint32_t shard_of(std::uint64_t hash) const noexcept;
+  CacheShard& shard(std::uint32_t no) const noexcept;
+
+  CacheGeometry geometry_;
+  std::byte* base_;
+  std::byte* shards_;
+  std::size_t shard_bytes_;
+  SharedLocks& locks_;
 };
 
 }  // namespace pgwc
