@@ -28,7 +28,9 @@ CREATE TABLE writecache.attached (
   when_full       text NOT NULL DEFAULT 'wait' CHECK (when_full IN ('wait', 'write_through', 'error')),
   read_pending    boolean NOT NULL DEFAULT true,
   on_conflict     text NOT NULL DEFAULT 'reject' CHECK (on_conflict IN ('reject', 'ignore')),
-  allow_triggers  boolean NOT NULL DEFAULT false
+  allow_triggers  boolean NOT NULL DEFAULT false,
+  key             text[] CHECK (cardinality(key) > 0),
+  max_staleness   interval CHECK (max_staleness >= interval '0')
 );
 COMMENT ON TABLE writecache.attached IS
   'attached tables and their options; change it with writecache.attach, alter and detach only';
@@ -42,6 +44,8 @@ COMMENT ON COLUMN writecache.attached.when_full IS 'what a commit does when the 
 COMMENT ON COLUMN writecache.attached.read_pending IS 'whether queries see buffered rows';
 COMMENT ON COLUMN writecache.attached.on_conflict IS 'what happens to a row whose key is in the table already: it goes to writecache.rejected, or is ignored as by ON CONFLICT DO NOTHING';
 COMMENT ON COLUMN writecache.attached.allow_triggers IS 'row triggers run at flush, as the owner of the table';
+COMMENT ON COLUMN writecache.attached.key IS 'the columns by which rows are cached; null: the primary key';
+COMMENT ON COLUMN writecache.attached.max_staleness IS 'how old a cached row of a view or a foreign table may be; null for tables, whose cached rows are never stale';
 
 SELECT pg_catalog.pg_extension_config_dump('writecache.attached', '');
 SELECT pg_catalog.pg_extension_config_dump('writecache.attachment_seq', '');
@@ -108,18 +112,18 @@ CREATE FUNCTION writecache.attach(
   relation regclass, mode writecache.mode,
   flush_interval interval DEFAULT NULL, flush_rows bigint DEFAULT NULL, flush_bytes bigint DEFAULT NULL,
   when_full text DEFAULT NULL, read_pending boolean DEFAULT NULL, on_conflict text DEFAULT NULL,
-  allow_triggers boolean DEFAULT NULL)
+  allow_triggers boolean DEFAULT NULL, key text[] DEFAULT NULL, max_staleness interval DEFAULT NULL)
 RETURNS void LANGUAGE c AS 'MODULE_PATHNAME', 'pgwc_attach';
-COMMENT ON FUNCTION writecache.attach(regclass, writecache.mode, interval, bigint, bigint, text, boolean, text, boolean) IS
-  'attaches a table to a caching pattern; for its owner. Transactional. Locks the table against writers.';
+COMMENT ON FUNCTION writecache.attach(regclass, writecache.mode, interval, bigint, bigint, text, boolean, text, boolean, text[], interval) IS
+  'attaches a table to a caching pattern; for its owner. Transactional. Mode write_back locks the table against writers. Flush options are of mode write_back; key and max_staleness of the other modes.';
 
 CREATE FUNCTION writecache.alter(
   relation regclass,
   flush_interval interval DEFAULT NULL, flush_rows bigint DEFAULT NULL, flush_bytes bigint DEFAULT NULL,
   when_full text DEFAULT NULL, read_pending boolean DEFAULT NULL, on_conflict text DEFAULT NULL,
-  allow_triggers boolean DEFAULT NULL)
+  allow_triggers boolean DEFAULT NULL, key text[] DEFAULT NULL, max_staleness interval DEFAULT NULL)
 RETURNS void LANGUAGE c AS 'MODULE_PATHNAME', 'pgwc_alter';
-COMMENT ON FUNCTION writecache.alter(regclass, interval, bigint, bigint, text, boolean, text, boolean) IS
+COMMENT ON FUNCTION writecache.alter(regclass, interval, bigint, bigint, text, boolean, text, boolean, text[], interval) IS
   'changes the options given; null leaves an option as it is. For the owner of the table. Resumes a paused table.';
 
 CREATE FUNCTION writecache.detach(relation regclass)
@@ -215,7 +219,7 @@ COMMENT ON FUNCTION writecache.buffer_status() IS 'the write buffer as a whole: 
 
 CREATE VIEW writecache.tables AS
   SELECT a.relation, a.mode, coalesce(q.state, 'active') AS state, a.flush_interval, a.flush_rows, a.flush_bytes,
-         a.when_full, a.read_pending, a.on_conflict, a.allow_triggers
+         a.when_full, a.read_pending, a.on_conflict, a.allow_triggers, a.key, a.max_staleness
     FROM writecache.attached a LEFT JOIN writecache.buffer_queues() q USING (attachment);
 COMMENT ON VIEW writecache.tables IS 'attached tables, their options (null: the setting of that name) and state';
 COMMENT ON COLUMN writecache.tables.relation IS 'the attached table';
@@ -228,6 +232,8 @@ COMMENT ON COLUMN writecache.tables.when_full IS 'what a commit does when the bu
 COMMENT ON COLUMN writecache.tables.read_pending IS 'whether queries see buffered rows';
 COMMENT ON COLUMN writecache.tables.on_conflict IS 'what happens to a row whose key is in the table already';
 COMMENT ON COLUMN writecache.tables.allow_triggers IS 'row triggers run at flush, as the owner of the table';
+COMMENT ON COLUMN writecache.tables.key IS 'the columns by which rows are cached; null: the primary key';
+COMMENT ON COLUMN writecache.tables.max_staleness IS 'how old a cached row of a view or a foreign table may be';
 
 CREATE VIEW writecache.stat_write_back AS
   SELECT a.relation,
@@ -254,6 +260,30 @@ COMMENT ON COLUMN writecache.stat_write_back.last_flush IS 'when the last of the
 COMMENT ON COLUMN writecache.stat_write_back.last_error IS
   'SQLSTATE and message of the last flush that failed, for the owner of the table and pg_read_all_stats; a rejected row is no failure';
 COMMENT ON COLUMN writecache.stat_write_back.last_error_at IS 'when that was';
+
+-- ------------------------------------------------------------------------------------------------------------------
+-- The row cache
+-- ------------------------------------------------------------------------------------------------------------------
+
+CREATE FUNCTION writecache.get(relation anyelement, VARIADIC key "any")
+RETURNS anyelement LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'pgwc_get';
+COMMENT ON FUNCTION writecache.get(anyelement, "any") IS
+  'returns the row with a key, from the row cache if it is there; null if there is none. The first argument names the relation: NULL::table. One argument per key column. Needs SELECT on all columns.';
+
+CREATE FUNCTION writecache.get_many(relation anyelement, VARIADIC keys "any")
+RETURNS SETOF anyelement LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 100 AS 'MODULE_PATHNAME', 'pgwc_get_many';
+COMMENT ON FUNCTION writecache.get_many(anyelement, "any") IS
+  'returns one row per key, in the order of the keys; a row of nulls where there is none. One array per key column. Otherwise as writecache.get.';
+
+CREATE FUNCTION writecache.evict(relation regclass, VARIADIC key "any")
+RETURNS boolean LANGUAGE c AS 'MODULE_PATHNAME', 'pgwc_evict';
+COMMENT ON FUNCTION writecache.evict(regclass, "any") IS
+  'takes the row with a key out of the row cache; false if it was not there. For those who may read the relation. Not rolled back.';
+
+CREATE FUNCTION writecache.invalidate(relation regclass)
+RETURNS bigint LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'pgwc_invalidate';
+COMMENT ON FUNCTION writecache.invalidate(regclass) IS
+  'takes all rows of a relation out of the row cache; returns how many. What was read before the call does not get in after it. For those who may read the relation. Not rolled back.';
 
 -- ------------------------------------------------------------------------------------------------------------------
 -- Who may do what: the functions check the owner or INSERT rights themselves

@@ -5,15 +5,18 @@
 #include "pg/boundary/pg.hpp"
 
 extern "C" {
+#include "access/genam.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_extension.h"
 #include "catalog/pg_type.h"
 #include "commands/copy.h"
 #include "nodes/nodeFuncs.h"
+#include "nodes/pathnodes.h"
 #include "nodes/plannodes.h"
 #include "storage/proc.h"
 #include "storage/procarray.h"
 #include "utils/acl.h"
+#include "utils/selfuncs.h"
 #if PG_VERSION_NUM >= 160000
 #include "parser/parse_relation.h"
 #endif
@@ -202,6 +205,42 @@ inline void ask_no_permissions(const PlannedStmt* statement) {
   foreach (cell, statement->permInfos) lfirst_node(RTEPermissionInfo, cell)->requiredPerms = 0;
 #else
   foreach (cell, statement->rtable) lfirst_node(RangeTblEntry, cell)->requiredPerms = 0;
+#endif
+}
+
+// Where a relation is stored, and the number of its file.
+inline auto storage_of(Relation relation) {
+#if PG_VERSION_NUM >= 160000
+  return relation->rd_locator;
+#else
+  return relation->rd_node;
+#endif
+}
+
+inline std::uint32_t storage_number(Relation relation) {
+#if PG_VERSION_NUM >= 160000
+  return relation->rd_locator.relNumber;
+#else
+  return relation->rd_node.relNode;
+#endif
+}
+
+inline IndexScanDesc begin_index_scan(Relation table, Relation index, Snapshot snapshot,
+                                      int key_count) {
+#if PG_VERSION_NUM >= 180000
+  return index_beginscan(table, index, snapshot, nullptr, key_count, 0);
+#else
+  return index_beginscan(table, index, snapshot, key_count, 0);
+#endif
+}
+
+// How many elements an array expression is expected to have.
+inline double array_length(PlannerInfo* root, Node* array) {
+#if PG_VERSION_NUM >= 170000
+  return estimate_array_length(root, array);
+#else
+  (void)root;
+  return estimate_array_length(array);
 #endif
 }
 

@@ -12,11 +12,13 @@
 #include "core/checksum.hpp"
 #include "core/flush_plan.hpp"
 #include "core/recovery.hpp"
+#include "core/row_cache.hpp"
 #include "core/write_buffer.hpp"
 
 extern "C" {
 #include "postgres.h"
 
+#include "access/hash.h"
 #include "access/htup_details.h"
 #include "access/relation.h"
 #include "access/table.h"

@@ -1,15 +1,14 @@
 #include "pg/live_read/paths.hpp"
 
 #include "pg/boundary/compat.hpp"
+#include "pg/boundary/planning.hpp"
 #include "pg/live_read/pending_append.hpp"
 #include "pg/live_read/pending_scan.hpp"
 #include "pg/server/shmem.hpp"
 #include "pg/tables/attachment.hpp"
 
 extern "C" {
-#include "access/sysattr.h"
 #include "catalog/partition.h"
-#include "nodes/bitmapset.h"
 #include "optimizer/cost.h"
 #include "optimizer/optimizer.h"
 #include "optimizer/pathnode.h"
@@ -29,22 +28,6 @@ constinit set_rel_pathlist_hook_type previous_pathlist = nullptr;
 bool is_source(Oid relation, bool readable) {
   const Attachment* attachment = attachments::find_write_back(relation);
   return attachment != nullptr && (attachment->read_pending || !readable);
-}
-
-// Columns that a row has from its place in the table: a buffered one has none yet.
-bool uses_place(RelOptInfo* rel, Index rti, const RangeTblEntry* entry) {
-  Bitmapset* used = nullptr;
-  ListCell* cell;
-  foreach (cell, rel->baserestrictinfo)
-    pull_varattnos(reinterpret_cast<Node*>(lfirst_node(RestrictInfo, cell)->clause), rti, &used);
-  for (AttrNumber number = FirstLowInvalidHeapAttributeNumber + 1; number < 0; ++number) {
-    // The table is known, unless it is one partition of many.
-    if (number == TableOidAttributeNumber && entry->relkind != RELKIND_PARTITIONED_TABLE) continue;
-    if (bms_is_member(number - FirstLowInvalidHeapAttributeNumber, used) ||
-        (number >= rel->min_attr && !bms_is_empty(rel->attr_needed[number - rel->min_attr])))
-      return true;
-  }
-  return false;
 }
 
 // Whether the relation is read as a partition of one that the query names.

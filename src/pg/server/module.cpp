@@ -5,6 +5,10 @@
 #include "pg/live_read/pending_append.hpp"
 #include "pg/live_read/pending_scan.hpp"
 #include "pg/live_read/unwrap.hpp"
+#include "pg/row_cache/cache_key.hpp"
+#include "pg/row_cache/cached_scan.hpp"
+#include "pg/row_cache/paths.hpp"
+#include "pg/row_cache/store.hpp"
 #include "pg/server/settings.hpp"
 #include "pg/server/shmem.hpp"
 #include "pg/server/workers.hpp"
@@ -48,6 +52,7 @@ void _PG_init(void) {
 #endif
   settings::define();
   install_shmem_hooks();
+  row_cache::install_shmem_hooks();
   previous_planner = planner_hook;
   planner_hook = plan;
   capture_insert::init();
@@ -58,8 +63,12 @@ void _PG_init(void) {
   own_rows::install_hook();
   pending_scan::init();
   pending_append::init();
+  cached_scan::init();
+  row_cache::install_planner_hook();
   live_read::install_planner_hooks();
   attachments::init();
+  row_cache::cache_key::init();
+  row_cache::init();
   // Called in reverse: at commit rows are published first, then drains settled, then queues
   // dropped.
   workers::init();

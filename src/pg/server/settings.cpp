@@ -9,6 +9,7 @@ extern "C" {
 namespace pgwc::settings {
 
 int buffer_size_kb = kDefaultBufferSizeKb;
+int cache_size_kb = 64 * 1024;
 char* directory = nullptr;
 int max_tables = 256;
 
@@ -21,6 +22,7 @@ int sync_interval_ms = 1000;
 
 int bulk_bypass_kb = 16 * 1024;
 bool capture = true;
+bool read_cache = true;
 bool read_pending = true;
 int wait_timeout_ms = 10000;
 
@@ -35,6 +37,9 @@ void define() {
       "A transaction that stages more than this for a table writes to the table instead.",
       "0 sends every transaction straight to the table, -1 none.", &bulk_bypass_kb, 16 * 1024, -1,
       MAX_KILOBYTES, PGC_USERSET, GUC_UNIT_KB, nullptr, nullptr, nullptr);
+  DefineCustomIntVariable("writecache.cache_size", "Size of the row cache in shared memory.",
+                          "0: no rows are cached.", &cache_size_kb, 64 * 1024, 0, INT_MAX,
+                          PGC_POSTMASTER, GUC_UNIT_KB, nullptr, nullptr, nullptr);
   DefineCustomBoolVariable("writecache.capture", "Lets attached tables capture INSERT and COPY.",
                            "Off: every statement does what it would do without the extension.",
                            &capture, true, PGC_USERSET, 0, nullptr, nullptr, nullptr);
@@ -61,6 +66,9 @@ void define() {
                           "How many write-back tables can have rows in the buffer.",
                           "A table that finds no place is written directly.", &max_tables, 256, 1,
                           65536, PGC_POSTMASTER, 0, nullptr, nullptr, nullptr);
+  DefineCustomBoolVariable("writecache.read_cache", "Lets queries read rows from the row cache.",
+                           "Off: the same plans read the table by its index.", &read_cache, true,
+                           PGC_USERSET, 0, nullptr, nullptr, nullptr);
   DefineCustomBoolVariable("writecache.read_pending", "Lets queries see buffered rows.", nullptr,
                            &read_pending, true, PGC_USERSET, 0, nullptr, nullptr, nullptr);
   DefineCustomIntVariable(

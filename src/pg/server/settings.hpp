@@ -11,6 +11,7 @@ inline constexpr int kDefaultBufferSizeKb = 256 * 1024;
 
 // Fixed at server start.
 extern int buffer_size_kb;
+extern int cache_size_kb;
 extern char* directory;
 extern int max_tables;
 
@@ -25,6 +26,7 @@ extern int sync_interval_ms;
 // Per session.
 extern int bulk_bypass_kb;
 extern bool capture;
+extern bool read_cache;
 extern bool read_pending;
 extern int wait_timeout_ms;
 

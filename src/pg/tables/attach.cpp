@@ -3,6 +3,8 @@
 
 #include "pg/boundary/compat.hpp"
 #include "pg/boundary/injection.hpp"
+#include "pg/row_cache/attachable.hpp"
+#include "pg/row_cache/store.hpp"
 #include "pg/server/shmem.hpp"
 #include "pg/tables/attachment.hpp"
 #include "pg/tables/catalog.hpp"
@@ -34,8 +36,6 @@ namespace pgwc {
 namespace {
 
 using namespace catalog;
-
-constexpr char kWriteBack[] = "write_back";
 
 // Keeps out writers and the flush worker.
 constexpr LOCKMODE kLock = ShareRowExclusiveLock;
@@ -147,11 +147,21 @@ void notice_late_constraints(Relation relation) {
   pg_unreachable();
 }
 
+constexpr const char* kOptionNames[] = {"flush_interval", "flush_rows",  "flush_bytes",
+                                        "when_full",      "read_pending", "on_conflict",
+                                        "allow_triggers", "key",          "max_staleness"};
+
 // Takes the options that were given, arguments `first` and on, in the order of their columns.
-void take_options(FunctionCallInfo fcinfo, int first, AttachedRow* row) {
-  for (int column = kFlushInterval; column <= kAllowTriggers; ++column) {
+void take_options(FunctionCallInfo fcinfo, int first, Mode mode, AttachedRow* row) {
+  for (int column = kFlushInterval; column <= kMaxStaleness; ++column) {
     const int argument = first + column - kFlushInterval;
     if (PG_ARGISNULL(argument)) continue;
+    const bool of_write_back = column <= kAllowTriggers;
+    if (of_write_back != (mode == Mode::kWriteBack))
+      ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+              errmsg("option \"%s\" is not for this mode", kOptionNames[column - kFlushInterval]),
+              of_write_back ? errdetail("It is for mode write_back.")
+                            : errdetail("It is for the modes that cache rows."));
     row->values[column - 1] = PG_GETARG_DATUM(argument);
     row->nulls[column - 1] = false;
   }
@@ -172,6 +182,14 @@ void take_options(FunctionCallInfo fcinfo, int first, AttachedRow* row) {
   const char* on_conflict = TextDatumGetCString(row->values[kOnConflict - 1]);
   if (std::strcmp(on_conflict, "reject") != 0 && std::strcmp(on_conflict, "ignore") != 0)
     bad_option("on_conflict", "It must be \"reject\" or \"ignore\".");
+  if (!row->nulls[kMaxStaleness - 1] &&
+      attachments::interval_us(DatumGetIntervalP(row->values[kMaxStaleness - 1])) < 0)
+    bad_option("max_staleness", "It must not be negative.");
+}
+
+void check_cached(Relation relation, Mode mode, const AttachedRow& row) {
+  row_cache::check_attachable(relation, mode, row.nulls[kKey - 1] ? Datum{0} : row.values[kKey - 1],
+                              !row.nulls[kMaxStaleness - 1]);
 }
 
 AttachedRow default_row(Oid relation, Oid mode) {
@@ -186,6 +204,7 @@ AttachedRow default_row(Oid relation, Oid mode) {
   row.values[kReadPending - 1] = BoolGetDatum(true);
   row.values[kOnConflict - 1] = CStringGetTextDatum("reject");
   row.values[kAllowTriggers - 1] = BoolGetDatum(false);
+  row.nulls[kKey - 1] = row.nulls[kMaxStaleness - 1] = true;
   return row;
 }
 
@@ -193,10 +212,6 @@ AttachedRow default_row(Oid relation, Oid mode) {
 void announce(Relation relation) {
   CacheInvalidateRelcache(relation);
   CommandCounterIncrement();
-}
-
-const char* mode_label(Oid mode) {
-  return DatumGetCString(DirectFunctionCall1(enum_out, ObjectIdGetDatum(mode)));
 }
 
 Oid relation_argument(FunctionCallInfo fcinfo) {
@@ -212,6 +227,65 @@ void read_or_raise(Relation relation, AttachedRow* row) {
           errmsg("table \"%s\" is not attached", RelationGetRelationName(relation)));
 }
 
+void refuse_attached(Relation relation) {
+  AttachedRow row;
+  if (!read_attached(RelationGetRelid(relation), &row)) return;
+  ereport(ERROR, errcode(ERRCODE_DUPLICATE_OBJECT),
+          errmsg("table \"%s\" is attached already", RelationGetRelationName(relation)),
+          errhint(
+              "Change its options with writecache.alter(), or its mode after writecache.detach()."));
+}
+
+// Writers may go on, and queries that are planned already.
+constexpr LOCKMODE kCachedLock = ShareUpdateExclusiveLock;
+
+void attach_cached(FunctionCallInfo fcinfo, Oid relid, Oid label, Mode mode) {
+  Relation relation = catalog::open_owned(relid, kCachedLock);
+  refuse_attached(relation);
+  AttachedRow row = default_row(relid, label);
+  take_options(fcinfo, 2, mode, &row);
+  check_cached(relation, mode, row);
+  insert_attached(row);
+  announce(relation);
+  relation_close(relation, NoLock);
+}
+
+void attach_write_back(FunctionCallInfo fcinfo, Oid relid, Oid label) {
+  Relation relation = catalog::open_owned(relid, kLock);
+  CheckTableNotInUse(relation, "writecache.attach()");
+  check_kind(relation);
+  refuse_attached(relation);
+  AttachedRow row = default_row(relid, label);
+  take_options(fcinfo, 2, Mode::kWriteBack, &row);
+  check_triggers(relation, DatumGetBool(row.values[kAllowTriggers - 1]));
+  ForceSyncCommit();  // rows that are acknowledged afterwards survive a crash; they need it to have
+                      // happened
+  insert_attached(row);
+  drain::drop_queue_at_abort(DatumGetInt32(row.values[kAttachment - 1]));
+  announce(relation);
+  PGWC_INJECT("attach");
+  notice_late_constraints(relation);
+  relation_close(relation, NoLock);
+}
+
+Mode mode_of(const AttachedRow& row) {
+  return attachments::mode_of(DatumGetObjectId(row.values[kMode - 1]));
+}
+
+// The mode of an attached relation, before it is known how to lock it.
+Mode mode_of(Oid relation) {
+  const Attachment* attachment = attachments::find(relation);
+  return attachment == nullptr ? Mode::kWriteBack : attachment->mode;
+}
+
+// Between the look and the lock it may have been attached anew.
+void check_mode(Relation relation, Mode expected, const AttachedRow& row) {
+  if ((mode_of(row) == Mode::kWriteBack) == (expected == Mode::kWriteBack)) return;
+  ereport(ERROR, errcode(ERRCODE_OBJECT_IN_USE),
+          errmsg("table \"%s\" was attached to another mode meanwhile",
+                 RelationGetRelationName(relation)));
+}
+
 }  // namespace
 }  // namespace pgwc
 
@@ -223,47 +297,32 @@ PGWC_FUNCTION(pgwc_attach) {
   const Oid relid = relation_argument(fcinfo);
   if (PG_ARGISNULL(1))
     ereport(ERROR, errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("mode must not be null"));
-  const Oid mode = PG_GETARG_OID(1);
-  const char* label = mode_label(mode);
-  if (std::strcmp(label, kWriteBack) != 0)
-    ereport(ERROR, errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-            errmsg("mode %s is not available in this version", label),
-            errhint("Use mode write_back."));
-  Relation relation = catalog::open_owned(relid, kLock);
-  CheckTableNotInUse(relation, "writecache.attach()");
-  check_kind(relation);
-  AttachedRow row;
-  if (read_attached(relid, &row))
-    ereport(
-        ERROR, errcode(ERRCODE_DUPLICATE_OBJECT),
-        errmsg("table \"%s\" is attached already", RelationGetRelationName(relation)),
-        errhint(
-            "Change its options with writecache.alter(), or its mode after writecache.detach()."));
-  row = default_row(relid, mode);
-  take_options(fcinfo, 2, &row);
-  check_triggers(relation, DatumGetBool(row.values[kAllowTriggers - 1]));
-  ForceSyncCommit();  // rows that are acknowledged afterwards survive a crash; they need it to have
-                      // happened
-  insert_attached(row);
-  drain::drop_queue_at_abort(DatumGetInt32(row.values[kAttachment - 1]));
-  announce(relation);
-  PGWC_INJECT("attach");
-  notice_late_constraints(relation);
-  relation_close(relation, NoLock);
+  const Oid label = PG_GETARG_OID(1);
+  const pgwc::Mode mode = attachments::mode_of(label);
+  if (mode == pgwc::Mode::kWriteBack)
+    attach_write_back(fcinfo, relid, label);
+  else
+    attach_cached(fcinfo, relid, label, mode);
   PG_RETURN_VOID();
 }
 
 PGWC_FUNCTION(pgwc_alter) {
   require_buffer();
   PreventCommandIfReadOnly("writecache.alter()");
-  Relation relation = catalog::open_owned(relation_argument(fcinfo), kLock);
+  const Oid relid = relation_argument(fcinfo);
+  const pgwc::Mode mode = mode_of(relid);
+  Relation relation = catalog::open_owned(relid, mode == pgwc::Mode::kWriteBack ? kLock : kCachedLock);
   AttachedRow row;
   read_or_raise(relation, &row);
-  take_options(fcinfo, 1, &row);
-  check_triggers(relation, DatumGetBool(row.values[kAllowTriggers - 1]));
-  update_attached(RelationGetRelid(relation), row);
+  check_mode(relation, mode, row);
+  take_options(fcinfo, 1, mode, &row);
+  if (mode == pgwc::Mode::kWriteBack)
+    check_triggers(relation, DatumGetBool(row.values[kAllowTriggers - 1]));
+  else
+    check_cached(relation, mode, row);
+  update_attached(relid, row);
   announce(relation);
-  flush::resume(DatumGetInt32(row.values[kAttachment - 1]));
+  if (mode == pgwc::Mode::kWriteBack) flush::resume(DatumGetInt32(row.values[kAttachment - 1]));
   relation_close(relation, NoLock);
   PG_RETURN_VOID();
 }
@@ -271,19 +330,27 @@ PGWC_FUNCTION(pgwc_alter) {
 PGWC_FUNCTION(pgwc_detach) {
   require_buffer();
   PreventCommandIfReadOnly("writecache.detach()");
-  // Against readers, too: a snapshot that sees the buffered rows and not yet the stored ones would
-  // see neither in a table that is attached no more.
-  Relation relation = catalog::open_owned(relation_argument(fcinfo), AccessExclusiveLock);
-  // A statement under way would go on staging rows.
-  CheckTableNotInUse(relation, "writecache.detach()");
+  const Oid relid = relation_argument(fcinfo);
+  const pgwc::Mode mode = mode_of(relid);
+  // Write-back: against readers, too. A snapshot that sees the buffered rows and not yet the stored
+  // ones would see neither in a table that is attached no more.
+  Relation relation =
+      catalog::open_owned(relid, mode == pgwc::Mode::kWriteBack ? AccessExclusiveLock : kCachedLock);
   AttachedRow row;
   read_or_raise(relation, &row);
+  check_mode(relation, mode, row);
   const std::int32_t attachment = DatumGetInt32(row.values[kAttachment - 1]);
-  (void)drain::drain_table(RelationGetRelid(relation));
-  PGWC_INJECT("detach-drained");
-  delete_attached(RelationGetRelid(relation));
-  delete_watermark(attachment);
-  drain::drop_queue_at_commit(attachment);
+  if (mode == pgwc::Mode::kWriteBack) {
+    // A statement under way would go on staging rows.
+    CheckTableNotInUse(relation, "writecache.detach()");
+    (void)drain::drain_table(relid);
+    PGWC_INJECT("detach-drained");
+    delete_watermark(attachment);
+    drain::drop_queue_at_commit(attachment);
+  } else {
+    row_cache::drop(relid);
+  }
+  delete_attached(relid);
   announce(relation);
   relation_close(relation, NoLock);
   PG_RETURN_VOID();

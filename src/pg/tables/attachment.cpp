@@ -9,6 +9,7 @@
 #include "pg/tables/triggers.hpp"
 
 extern "C" {
+#include "catalog/partition.h"
 #include "catalog/pg_enum.h"
 #include "catalog/pg_inherits.h"
 #include "rewrite/prs2lock.h"
@@ -57,18 +58,6 @@ void forget_relation(Datum, Oid relation) {
   }
 }
 
-Mode mode_of(Oid label) {
-  HeapTuple tuple = SearchSysCache1(ENUMOID, ObjectIdGetDatum(label));
-  if (!HeapTupleIsValid(tuple)) elog(ERROR, "cache lookup failed for enum value %u", label);
-  const char* name = NameStr(reinterpret_cast<Form_pg_enum>(GETSTRUCT(tuple))->enumlabel);
-  Mode mode = Mode::kWriteBack;
-  if (std::strcmp(name, "write_around") == 0) mode = Mode::kWriteAround;
-  if (std::strcmp(name, "write_through") == 0) mode = Mode::kWriteThrough;
-  if (std::strcmp(name, "cache_aside") == 0) mode = Mode::kCacheAside;
-  ReleaseSysCache(tuple);
-  return mode;
-}
-
 bool may_have_relatives(Oid relation) {
   HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
   if (!HeapTupleIsValid(tuple)) return false;
@@ -100,9 +89,25 @@ void look_up(Oid relation, Attachment* entry) {
   entry->ignore_conflicts =
       std::strcmp(TextDatumGetCString(row.values[kOnConflict - 1]), "ignore") == 0;
   entry->allow_triggers = DatumGetBool(row.values[kAllowTriggers - 1]);
+  entry->max_staleness_us =
+      row.nulls[kMaxStaleness - 1]
+          ? -1
+          : interval_us(DatumGetIntervalP(row.values[kMaxStaleness - 1]));
 }
 
 }  // namespace
+
+Mode mode_of(Oid label) {
+  HeapTuple tuple = SearchSysCache1(ENUMOID, ObjectIdGetDatum(label));
+  if (!HeapTupleIsValid(tuple)) elog(ERROR, "cache lookup failed for enum value %u", label);
+  const char* name = NameStr(reinterpret_cast<Form_pg_enum>(GETSTRUCT(tuple))->enumlabel);
+  Mode mode = Mode::kWriteBack;
+  if (std::strcmp(name, "write_around") == 0) mode = Mode::kWriteAround;
+  if (std::strcmp(name, "write_through") == 0) mode = Mode::kWriteThrough;
+  if (std::strcmp(name, "cache_aside") == 0) mode = Mode::kCacheAside;
+  ReleaseSysCache(tuple);
+  return mode;
+}
 
 bool is_stranger(Oid relation) {
   return relation < FirstNormalObjectId || strangers[relation % kStrangers] == relation;
@@ -198,6 +203,19 @@ Attachment* find_write_back(Oid relation) {
   if (!buffer_ready()) return nullptr;
   auto* entry = const_cast<Attachment*>(find(relation));
   return entry != nullptr && entry->mode == Mode::kWriteBack ? entry : nullptr;
+}
+
+const Attachment* find_cached(Oid relation) {
+  const Attachment* own = find(relation);
+  if (own != nullptr) return own->mode == Mode::kWriteBack ? nullptr : own;
+  if (!any_partitioned() || !has_relatives(relation) || !get_rel_relispartition(relation))
+    return nullptr;
+  ListCell* cell;
+  foreach (cell, get_partition_ancestors(relation)) {
+    const Attachment* parent = find(lfirst_oid(cell));
+    if (parent != nullptr) return parent->mode == Mode::kWriteBack ? nullptr : parent;
+  }
+  return nullptr;
 }
 
 std::uint32_t layout_fingerprint(TupleDesc desc) {

@@ -23,6 +23,7 @@ struct Attachment {
   bool allow_triggers;
   std::int32_t number;  // writecache.attached.attachment
   FlushPolicy policy;   // own options only; 0 stands for the setting
+  std::int64_t max_staleness_us;  // of cached rows that cannot be proved; -1: not given
   // Derived from the relation; filled by layout_of_relation.
   bool shape_known;
   bool insert_triggers;  // user triggers that an INSERT would fire, here or in a partition
@@ -53,6 +54,9 @@ bool is_stranger(Oid relation);
 bool has_relatives(Oid relation);
 // The attachment, only when mode is write_back and the buffer is usable.
 Attachment* find_write_back(Oid relation);
+// The attachment, its own or that of a table above a partition, whose mode caches rows; null if
+// none.
+const Attachment* find_cached(Oid relation);
 
 // Whether the database has attached tables at all, and partitioned ones among them. Remembered
 // until that changes.
@@ -66,6 +70,9 @@ std::uint32_t layout_fingerprint(TupleDesc desc);
 
 // Effective limits: the table's, else the settings.
 FlushPolicy effective_policy(const Attachment& attachment);
+
+// The mode that a label of writecache.mode stands for.
+Mode mode_of(Oid label);
 
 // In microseconds, a month as 30 days; what is too long is the longest there is.
 std::int64_t interval_us(const Interval* interval);

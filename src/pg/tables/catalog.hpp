@@ -19,7 +19,9 @@ enum AttachedColumn : int {
   kReadPending,
   kOnConflict,
   kAllowTriggers,
-  kAttachedColumns = kAllowTriggers,
+  kKey,
+  kMaxStaleness,
+  kAttachedColumns = kMaxStaleness,
 };
 
 // A row of writecache.attached, by column number less one.

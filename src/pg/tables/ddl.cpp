@@ -1,6 +1,7 @@
 #include "pg/tables/ddl.hpp"
 
 #include "pg/boundary/compat.hpp"
+#include "pg/row_cache/store.hpp"
 #include "pg/server/shmem.hpp"
 #include "pg/tables/attachment.hpp"
 #include "pg/tables/catalog.hpp"
@@ -259,6 +260,7 @@ void dropped(ObjectAccessType access, Oid class_id, Oid object, int sub, void* a
     return;
   }
   catalog::delete_rejections(object);
+  row_cache::drop(object);
   const Attachment* attachment = attachments::find(object);
   if (attachment == nullptr || !OidIsValid(catalog::relation_named("attached"))) return;
   const std::int32_t number = attachment->number;

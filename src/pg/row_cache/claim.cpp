@@ -1,0 +1,72 @@
+#include "pg/row_cache/claim.hpp"
+
+#include "pg/boundary/compat.hpp"
+
+extern "C" {
+#include "access/heapam.h"
+#include "access/htup_details.h"
+#include "storage/bufmgr.h"
+#include "storage/procarray.h"
+}
+
+namespace pgwc::row_cache {
+
+namespace {
+
+// Whether somebody deleted the row version, or may be about to.
+enum class Deleted : std::uint8_t { kNo, kMaybe, kYes };
+
+Deleted deleted(HeapTupleHeader header) {
+  const std::uint16_t mask = header->t_infomask;
+  if ((mask & HEAP_XMAX_INVALID) != 0 || HEAP_XMAX_IS_LOCKED_ONLY(mask)) return Deleted::kNo;
+  const TransactionId deleter = HeapTupleHeaderGetUpdateXid(header);
+  if (!TransactionIdIsValid(deleter)) return Deleted::kNo;
+  // In this order: a transaction leaves the list of running ones after it is marked as committed.
+  if (TransactionIdIsCurrentTransactionId(deleter) || TransactionIdIsInProgress(deleter))
+    return Deleted::kMaybe;
+  return TransactionIdDidCommit(deleter) ? Deleted::kYes : Deleted::kNo;
+}
+
+}  // namespace
+
+bool proved_by_page(const Claim& claim, Relation relation, Snapshot snapshot) {
+  if (claim.page_lsn == 0 || claim.storage != compat::storage_number(relation) ||
+      !RelationNeedsWAL(relation))
+    return false;
+  if (claim.xmin != FrozenTransactionId && XidInMVCCSnapshot(claim.xmin, snapshot)) return false;
+  if (!ReadRecentBuffer(compat::storage_of(relation), MAIN_FORKNUM, claim.block, claim.buffer))
+    return false;
+  // Read without a lock. Its halves may belong to two changes; then one of them is being made just
+  // now, and the snapshot does not see it.
+  const bool unchanged = PageGetLSN(BufferGetPage(claim.buffer)) == claim.page_lsn;
+  ReleaseBuffer(claim.buffer);
+  return unchanged;
+}
+
+bool make_claim(Relation relation, TupleTableSlot* slot, OffsetNumber root, Claim* claim) {
+  Assert(TTS_IS_BUFFERTUPLE(slot));
+  const auto* pinned = reinterpret_cast<const BufferHeapTupleTableSlot*>(slot);
+  const HeapTuple tuple = pinned->base.tuple;
+  HeapTupleHeader header = tuple->t_data;
+  const TransactionId raw = HeapTupleHeaderGetRawXmin(header);
+  *claim = {};
+  LockBuffer(pinned->buffer, BUFFER_LOCK_SHARE);
+  const bool frozen = HeapTupleHeaderXminFrozen(header) || raw == FrozenTransactionId;
+  const Deleted fate = deleted(header);
+  claim->page_lsn = PageGetLSN(BufferGetPage(pinned->buffer));
+  LockBuffer(pinned->buffer, BUFFER_LOCK_UNLOCK);
+  if (fate == Deleted::kYes) return false;
+  if (!frozen && TransactionIdIsCurrentTransactionId(raw)) return false;
+  // A deletion that is under way commits without touching the page; so does nothing where changes
+  // are not logged.
+  if (fate == Deleted::kMaybe || !RelationNeedsWAL(relation)) claim->page_lsn = 0;
+  claim->storage = compat::storage_number(relation);
+  claim->block = ItemPointerGetBlockNumber(&tuple->t_self);
+  claim->item = ItemPointerGetOffsetNumber(&tuple->t_self);
+  claim->root = root;
+  claim->xmin = frozen ? FrozenTransactionId : raw;
+  claim->buffer = pinned->buffer;
+  return true;
+}
+
+}  // namespace pgwc::row_cache

@@ -1,0 +1,16 @@
+// Putting rows into the cache.
+#pragma once
+
+#include "pg/row_cache/fetcher.hpp"
+
+namespace pgwc::row_cache {
+
+// The row as it is cached: a MinimalTuple in the current memory context, every value fetched from
+// where it is kept and decompressed. Null if it is too large for the cache.
+MinimalTuple flatten(TupleTableSlot* row);
+
+// Caches the row in `row`, for which `claim` holds. `epoch` was read before the row.
+void fill(Fetcher* fetcher, CacheKey place, TupleTableSlot* row, const Claim& claim,
+          std::uint64_t epoch);
+
+}  // namespace pgwc::row_cache
