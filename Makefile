@@ -3,7 +3,7 @@
 #   make, make install       the extension, with PGXS, against $(PG_CONFIG)
 #   make demo, make test     install what they need from Debian, run on a private throw-away server
 #   make unit|fuzz|regress|isolation|pgtap|tap|crash|oracle    one suite (ONLY=pattern picks tests of it)
-#   make bench|matrix|format|lint|clean
+#   make bench|matrix|format|lint|clean                        (bench: ONLY=core, ONLY=cache_hit_ratio … picks some)
 #
 # DEBUG=1 adds assertions, INJECTION=1 the test-only injection points, WERROR=1 makes warnings errors, UBSAN=1 traps on
 # undefined behaviour. Every combination and PostgreSQL version has its own folder below build/, so none can mix.
@@ -42,6 +42,7 @@ CLANGXX ?= clang++
 core_sources := $(wildcard src/core/*.cpp src/core/*/*.cpp)
 unit_sources := $(wildcard test/unit/*.cpp)
 bench_sources := $(wildcard test/bench/core/*.cpp)
+sim_sources := $(wildcard test/bench/cache_sim/*.cpp)
 fuzzers := $(patsubst test/fuzz/%.cpp,%,$(wildcard test/fuzz/*.cpp))
 
 core_cxxflags := -std=c++20 -g $(WARNINGS) -Isrc -Itest -pthread
@@ -76,6 +77,10 @@ $(eval $(call object_rule,bench,$$(CXX),$(flags_bench)))
 build/bin/bench-core: $(patsubst %.cpp,build/obj/bench/%.o,$(core_sources) $(bench_sources))
 	@mkdir -p $(@D)
 	$(call quiet,LINK)$(CXX) $(flags_bench) -pthread $^ -lbenchmark_main -lbenchmark -o $@
+
+build/bin/cache-sim: $(patsubst %.cpp,build/obj/bench/%.o,$(core_sources) $(sim_sources))
+	@mkdir -p $(@D)
+	$(call quiet,LINK)$(CXX) $(flags_bench) -pthread $^ -o $@
 
 .SECONDARY:
 -include $(shell find build/obj/unit-* build/obj/fuzz build/obj/bench -name '*.d' 2>/dev/null)
