@@ -207,7 +207,8 @@ CREATE FUNCTION writecache.buffer_queues(
   OUT attachment integer, OUT rows_pending bigint, OUT bytes_pending bigint, OUT oldest_pending interval,
   OUT rows_captured bigint, OUT bytes_captured bigint, OUT rows_flushed bigint, OUT rows_rejected bigint, OUT batches bigint,
   OUT blocks integer, OUT state text,
-  OUT last_flush timestamptz, OUT last_error text, OUT last_error_at timestamptz)
+  OUT last_flush timestamptz, OUT last_error text, OUT last_error_at timestamptz,
+  OUT failures integer, OUT passing_through boolean)
 RETURNS SETOF record LANGUAGE c AS 'MODULE_PATHNAME', 'pgwc_buffer_queues';
 COMMENT ON FUNCTION writecache.buffer_queues() IS
   'one row per queue of this database in the write buffer; counters since the server started';
@@ -242,7 +243,8 @@ CREATE VIEW writecache.stat_write_back AS
          coalesce(q.rows_captured, 0) AS rows_captured, coalesce(q.bytes_captured, 0) AS bytes_captured,
          coalesce(q.rows_flushed, 0) AS rows_flushed, coalesce(q.rows_rejected, 0) AS rows_rejected,
          coalesce(q.batches, 0) AS batches,
-         q.last_flush, q.last_error, q.last_error_at
+         q.last_flush, q.last_error, q.last_error_at,
+         coalesce(q.failures, 0) AS failures, coalesce(q.passing_through, false) AS passing_through
     FROM writecache.attached a LEFT JOIN writecache.buffer_queues() q USING (attachment)
    WHERE a.mode = 'write_back';
 COMMENT ON VIEW writecache.stat_write_back IS
@@ -260,6 +262,9 @@ COMMENT ON COLUMN writecache.stat_write_back.last_flush IS 'when the last of the
 COMMENT ON COLUMN writecache.stat_write_back.last_error IS
   'SQLSTATE and message of the last flush that failed, for the owner of the table and pg_read_all_stats; a rejected row is no failure';
 COMMENT ON COLUMN writecache.stat_write_back.last_error_at IS 'when that was';
+COMMENT ON COLUMN writecache.stat_write_back.failures IS 'how many flushes have failed since one succeeded';
+COMMENT ON COLUMN writecache.stat_write_back.passing_through IS
+  'new rows go straight to the table, because its flushes keep failing: see the setting writecache.pass_through_failures';
 
 -- ------------------------------------------------------------------------------------------------------------------
 -- The row cache

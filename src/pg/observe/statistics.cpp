@@ -2,6 +2,7 @@
 // whole.
 #include "pg/boundary/compat.hpp"
 #include "pg/server/shmem.hpp"
+#include "pg/write_back/flush.hpp"
 
 extern "C" {
 #include "catalog/pg_authid.h"
@@ -55,8 +56,8 @@ PGWC_FUNCTION(pgwc_buffer_queues) {
     QueueStatus status = server->queues[q];
     LWLockRelease(server_lock());
     if (status.queue_id != view.id) status = {};
-    Datum values[14];
-    bool nulls[14] = {};
+    Datum values[16];
+    bool nulls[16] = {};
     int n = 0;
     values[n++] = Int32GetDatum(static_cast<std::int32_t>(view.id & 0xFFFFFFFF));
     values[n++] = int64_of(view.pending_rows);
@@ -77,6 +78,8 @@ PGWC_FUNCTION(pgwc_buffer_queues) {
     values[n++] = CStringGetTextDatum(status.last_error);
     nulls[n] = status.last_error_at == 0;
     values[n++] = TimestampTzGetDatum(status.last_error_at);
+    values[n++] = Int32GetDatum(static_cast<std::int32_t>(status.failures));
+    values[n++] = BoolGetDatum(flush::passes_through(q, view.id));
     tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
   }
   PG_RETURN_VOID();

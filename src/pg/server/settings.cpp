@@ -17,6 +17,7 @@ int flush_interval_ms = 500;
 int flush_rows = 100000;
 int flush_bytes_kb = 32 * 1024;
 int flush_workers = 4;
+int pass_through_failures = 5;
 int shutdown_timeout_s = 60;
 int sync_interval_ms = 1000;
 
@@ -66,6 +67,11 @@ void define() {
                           "How many write-back tables can have rows in the buffer.",
                           "A table that finds no place is written directly.", &max_tables, 256, 1,
                           65536, PGC_POSTMASTER, 0, nullptr, nullptr, nullptr);
+  DefineCustomIntVariable(
+      "writecache.pass_through_failures",
+      "New rows go straight to a table whose flushes failed this many times in a row.",
+      "Or which is paused; until a flush succeeds. They overtake what is pending. 0 never lets them.",
+      &pass_through_failures, 5, 0, INT_MAX, PGC_SIGHUP, 0, nullptr, nullptr, nullptr);
   DefineCustomBoolVariable("writecache.read_cache", "Lets queries read rows from the row cache.",
                            "Off: the same plans read the table by its index.", &read_cache, true,
                            PGC_USERSET, 0, nullptr, nullptr, nullptr);

@@ -20,6 +20,7 @@ extern int flush_interval_ms;
 extern int flush_rows;
 extern int flush_bytes_kb;
 extern int flush_workers;
+extern int pass_through_failures;
 extern int shutdown_timeout_s;
 extern int sync_interval_ms;
 

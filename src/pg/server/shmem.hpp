@@ -50,9 +50,11 @@ struct QueueStatus {
   TimestampTz not_before;  // back-off after a failure
   std::uint64_t rows_rejected;
   std::uint32_t failures;     // in a row
+  std::uint32_t faults;       // those of them that no lock and no cancellation explain
   std::uint32_t lock_misses;  // times that the table was locked
   QueueState state;
   bool watermark_applied;
+  std::uint64_t failing_id;  // queue_id if paused or faults > 0; written under the lock, read anywhere
   char last_error[kErrorTextSize];
 };
 

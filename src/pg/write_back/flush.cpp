@@ -37,14 +37,27 @@ std::vector<FrameRef>& batch_frames() {
   return *frames;
 }
 
+void forget_failures(QueueStatus* status) noexcept {
+  status->failures = status->faults = 0;
+  status->not_before = 0;
+  status->state = QueueState::kActive;
+  std::atomic_ref(status->failing_id).store(0, std::memory_order_relaxed);
+}
+
+// Whether a failure says something about the table. Who waits for a lock finds the table itself all
+// right, and a writer can wait for it as well as we.
+bool is_fault(int sqlerrcode) {
+  const int category = ERRCODE_TO_CATEGORY(sqlerrcode);
+  return sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE && category != ERRCODE_TRANSACTION_ROLLBACK &&
+         category != ERRCODE_OPERATOR_INTERVENTION;
+}
+
 void note_success(QueueNo queue, std::uint64_t queue_id, std::uint64_t rejected) noexcept {
   LWLockAcquire(server_lock(), LW_EXCLUSIVE);
   QueueStatus& status = server->queues[queue];
   if (status.queue_id == queue_id) {
     status.last_flush = GetCurrentTimestamp();
-    status.failures = 0;
-    status.not_before = 0;
-    status.state = QueueState::kActive;
+    forget_failures(&status);
     status.rows_rejected += rejected;
   }
   LWLockRelease(server_lock());
@@ -61,6 +74,10 @@ void note_failure(QueueNo queue, std::uint64_t queue_id, const ErrorData* error)
   if (status.queue_id == queue_id) {
     status.last_error_at = GetCurrentTimestamp();
     ++status.failures;
+    if (is_fault(error->sqlerrcode)) {
+      ++status.faults;
+      std::atomic_ref(status.failing_id).store(queue_id, std::memory_order_relaxed);
+    }
     const bool broken = reject::kind_of(error->sqlerrcode) == reject::ErrorKind::kBroken;
     status.state = broken ? QueueState::kPaused : QueueState::kRetrying;
     status.not_before = broken ? PG_INT64_MAX : status.last_error_at + back_off_us(status.failures);
@@ -406,9 +423,7 @@ void resume(std::int32_t attachment) {
   for (QueueNo q = 0; q < buffer().queue_count(); ++q) {
     QueueStatus& status = server->queues[q];
     if (status.queue_id != queue_id) continue;
-    status.failures = 0;
-    status.not_before = 0;
-    status.state = QueueState::kActive;
+    forget_failures(&status);
   }
   LWLockRelease(server_lock());
   altered_in = database_slot(MyDatabaseId);
@@ -420,6 +435,20 @@ bool is_paused(QueueNo queue, std::uint64_t queue_id) {
   const bool paused = status.queue_id == queue_id && status.state == QueueState::kPaused;
   LWLockRelease(server_lock());
   return paused;
+}
+
+bool passes_through(QueueNo queue, std::uint64_t queue_id) {
+  QueueStatus& status = server->queues[queue];
+  if (settings::pass_through_failures == 0 ||
+      std::atomic_ref(status.failing_id).load(std::memory_order_relaxed) != queue_id)
+    return false;
+  LWLockAcquire(server_lock(), LW_SHARED);
+  const bool passes =
+      status.queue_id == queue_id &&
+      (status.state == QueueState::kPaused ||
+       status.faults >= static_cast<std::uint32_t>(settings::pass_through_failures));
+  LWLockRelease(server_lock());
+  return passes;
 }
 
 std::uint32_t lock_misses(QueueNo queue) {

@@ -32,6 +32,10 @@ bool release_retired(QueueNo queue);
 // Whether the queue's table waits for somebody to mend it.
 bool is_paused(QueueNo queue, std::uint64_t queue_id);
 
+// Whether new rows should not join what is pending, because flushes of the table keep failing
+// (writecache.pass_through_failures). Cheap while they do not.
+bool passes_through(QueueNo queue, std::uint64_t queue_id);
+
 // Whether this transaction has drained the queue: its rows are stored as far as we are concerned,
 // and pending for all others until we commit.
 bool drained_here(QueueNo queue);

@@ -5,6 +5,7 @@
 #include "pg/boundary/injection.hpp"
 #include "pg/server/settings.hpp"
 #include "pg/server/shmem.hpp"
+#include "pg/write_back/flush.hpp"
 #include "pg/write_back/room.hpp"
 #include "pg/write_back/store.hpp"
 
@@ -270,7 +271,8 @@ Outcome reserve(Stage* stage, const RoomWait& wait) {
   if (status == Status::kOk) return Outcome::kReserved;
   buffer().discard({frames + before, frame_count - before});
   frame_count = before;
-  if (status != Status::kNoSpace || stage->when_full == WhenFull::kWriteThrough)
+  if (status != Status::kNoSpace || stage->when_full == WhenFull::kWriteThrough ||
+      flush::passes_through(stage->queue, stage->queue_id))
     return Outcome::kToTable;
   if (stage->when_full == WhenFull::kError) room::raise_full(stage->relation);
   // Somebody may wait for this transaction, and the flush for them: then waiting here could be for
@@ -502,6 +504,8 @@ Stage* open(Relation relation, Attachment* attachment) {
   stage->queue_id = attachment->queue_id();
   stage->queue = attachment->queue;
   stage->when_full = attachment->when_full;
+  // Decided for the transaction as a whole, so that its rows do not overtake each other.
+  stage->bypassing = flush::passes_through(stage->queue, stage->queue_id);
   return stage;
 }
 
