@@ -6,6 +6,7 @@
 
 extern "C" {
 #include "access/genam.h"
+#include "access/tupconvert.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_extension.h"
 #include "catalog/pg_type.h"
@@ -94,6 +95,15 @@ inline bool holds_lock(const LOCKTAG& tag, LOCKMODE mode) {
   return LockHeldByMe(&tag, mode, false);
 #else
   return LockHeldByMe(&tag, mode);
+#endif
+}
+
+// Null if the columns are the same.
+inline AttrMap* attribute_map(TupleDesc from, TupleDesc to) {
+#if PG_VERSION_NUM >= 160000
+  return build_attrmap_by_name_if_req(from, to, false);
+#else
+  return build_attrmap_by_name_if_req(from, to);
 #endif
 }
 

@@ -55,7 +55,7 @@ Path* with_pending(PlannerInfo* root, RelOptInfo* rel, Path* path, List* sources
   ListCell* cell;
   foreach (cell, sources)
     parts = lappend(parts, pending_scan::make_path(root, rel, lfirst_oid(cell), outer));
-  if (as_partition) return pending_append::make_path(root, rel, parts);
+  if (as_partition) return pending_append::make_path(rel, parts);
   if (ordered)
     return reinterpret_cast<Path*>(
         create_merge_append_path(root, rel, parts, path->pathkeys, outer));

@@ -1,7 +1,8 @@
 #include "pg/live_read/pending_append.hpp"
 
+#include "pg/boundary/custom_scan.hpp"
+
 extern "C" {
-#include "nodes/extensible.h"
 #include "optimizer/pathnode.h"
 }
 
@@ -22,25 +23,10 @@ TupleTableSlot* execute(CustomScanState* node);
 void end(CustomScanState* node);
 void rescan(CustomScanState* node);
 
-const CustomPathMethods kPathMethods = {.CustomName = "PendingAppend",
-                                        .PlanCustomPath = plan_path,
-                                        .ReparameterizeCustomPathByChild = nullptr};
+constexpr CustomPathMethods kPathMethods = custom_scan::path_methods("PendingAppend", plan_path);
 const CustomScanMethods kScanMethods = {"PendingAppend", create_state};
-const CustomExecMethods kExecMethods = {
-    .CustomName = "PendingAppend",
-    .BeginCustomScan = begin,
-    .ExecCustomScan = execute,
-    .EndCustomScan = end,
-    .ReScanCustomScan = rescan,
-    .MarkPosCustomScan = nullptr,
-    .RestrPosCustomScan = nullptr,
-    .EstimateDSMCustomScan = nullptr,
-    .InitializeDSMCustomScan = nullptr,
-    .ReInitializeDSMCustomScan = nullptr,
-    .InitializeWorkerCustomScan = nullptr,
-    .ShutdownCustomScan = nullptr,
-    .ExplainCustomScan = nullptr,
-};
+constexpr CustomExecMethods kExecMethods =
+    custom_scan::exec_methods("PendingAppend", begin, execute, end, rescan);
 
 // The parts check the clauses themselves.
 Plan* plan_path(PlannerInfo*, RelOptInfo*, CustomPath* path, List* target_list, List*,
@@ -55,9 +41,7 @@ Plan* plan_path(PlannerInfo*, RelOptInfo*, CustomPath* path, List* target_list, 
 }
 
 Node* create_state(CustomScan*) {
-  auto* state = reinterpret_cast<AppendState*>(newNode(sizeof(AppendState), T_CustomScanState));
-  state->custom.methods = &kExecMethods;
-  return reinterpret_cast<Node*>(state);
+  return reinterpret_cast<Node*>(custom_scan::make_state<AppendState>(&kExecMethods));
 }
 
 void begin(CustomScanState* node, EState* estate, int flags) {
@@ -99,8 +83,7 @@ void rescan(CustomScanState* node) {
 
 void init() { RegisterCustomScanMethods(&kScanMethods); }
 
-Path* make_path(PlannerInfo* root, RelOptInfo* rel, List* parts) {
-  (void)root;
+Path* make_path(RelOptInfo* rel, List* parts) {
   auto* path = makeNode(CustomPath);
   path->path.pathtype = T_CustomScan;
   path->path.parent = rel;

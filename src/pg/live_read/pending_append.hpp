@@ -14,6 +14,6 @@ namespace pgwc::pending_append {
 void init();
 
 // `parts` are paths of `rel` with the same parameters, in no order.
-Path* make_path(PlannerInfo* root, RelOptInfo* rel, List* parts);
+Path* make_path(RelOptInfo* rel, List* parts);
 
 }  // namespace pgwc::pending_append

@@ -1,6 +1,7 @@
 #include "pg/live_read/pending_scan.hpp"
 
 #include "pg/boundary/compat.hpp"
+#include "pg/boundary/custom_scan.hpp"
 #include "pg/live_read/reader.hpp"
 #include "pg/server/settings.hpp"
 #include "pg/server/shmem.hpp"
@@ -9,7 +10,6 @@
 extern "C" {
 #include "access/tupconvert.h"
 #include "commands/explain.h"
-#include "nodes/extensible.h"
 #include "optimizer/cost.h"
 #include "optimizer/optimizer.h"
 #include "optimizer/pathnode.h"
@@ -43,25 +43,10 @@ void end(CustomScanState* node);
 void rescan(CustomScanState* node);
 void explain(CustomScanState* node, List* ancestors, ExplainState* es);
 
-const CustomPathMethods kPathMethods = {.CustomName = "PendingScan",
-                                        .PlanCustomPath = plan_path,
-                                        .ReparameterizeCustomPathByChild = nullptr};
+constexpr CustomPathMethods kPathMethods = custom_scan::path_methods("PendingScan", plan_path);
 const CustomScanMethods kScanMethods = {"PendingScan", create_state};
-const CustomExecMethods kExecMethods = {
-    .CustomName = "PendingScan",
-    .BeginCustomScan = begin,
-    .ExecCustomScan = execute,
-    .EndCustomScan = end,
-    .ReScanCustomScan = rescan,
-    .MarkPosCustomScan = nullptr,
-    .RestrPosCustomScan = nullptr,
-    .EstimateDSMCustomScan = nullptr,
-    .InitializeDSMCustomScan = nullptr,
-    .ReInitializeDSMCustomScan = nullptr,
-    .InitializeWorkerCustomScan = nullptr,
-    .ShutdownCustomScan = nullptr,
-    .ExplainCustomScan = explain,
-};
+constexpr CustomExecMethods kExecMethods =
+    custom_scan::exec_methods("PendingScan", begin, execute, end, rescan, explain);
 
 Plan* plan_path(PlannerInfo*, RelOptInfo* rel, CustomPath* path, List* target_list, List* clauses,
                 List*) {
@@ -76,8 +61,7 @@ Plan* plan_path(PlannerInfo*, RelOptInfo* rel, CustomPath* path, List* target_li
 }
 
 Node* create_state(CustomScan* scan) {
-  auto* state = reinterpret_cast<PendingState*>(newNode(sizeof(PendingState), T_CustomScanState));
-  state->custom.methods = &kExecMethods;
+  auto* state = custom_scan::make_state<PendingState>(&kExecMethods);
   state->source = linitial_oid(scan->custom_private);
   return reinterpret_cast<Node*>(state);
 }
@@ -85,17 +69,10 @@ Node* create_state(CustomScan* scan) {
 void begin(CustomScanState*, EState*, int) {}
 
 // The rows of one partition among those of its parent.
-void prepare_partition(PendingState* state, Relation source, Relation partition, EState* estate) {
-  state->columns =
-      build_attrmap_by_name_if_req(RelationGetDescr(source), RelationGetDescr(partition)
-#if PG_VERSION_NUM >= 160000
-                                                                 ,
-                                   false
-#endif
-      );
+void prepare_partition(PendingState* state, Relation source, Relation partition) {
+  state->columns = compat::attribute_map(RelationGetDescr(source), RelationGetDescr(partition));
   state->partition = makeNode(ResultRelInfo);
   InitResultRelInfo(state->partition, partition, 0, nullptr, 0);
-  (void)estate;
 }
 
 // Few blocks are read faster than looked up.
@@ -143,7 +120,7 @@ void open(PendingState* state) {
   Relation source = relation;
   if (state->source != RelationGetRelid(relation)) {
     source = table_open(state->source, AccessShareLock);
-    prepare_partition(state, source, relation, estate);
+    prepare_partition(state, source, relation);
   }
   // The scan keeps its own relation open.
   state->layout = source == relation ? RelationGetDescr(relation)

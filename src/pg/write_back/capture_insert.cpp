@@ -1,6 +1,7 @@
 #include "pg/write_back/capture_insert.hpp"
 
 #include "pg/boundary/compat.hpp"
+#include "pg/boundary/custom_scan.hpp"
 #include "pg/server/settings.hpp"
 #include "pg/tables/attachment.hpp"
 #include "pg/tables/utility.hpp"
@@ -12,7 +13,6 @@ extern "C" {
 #include "access/sysattr.h"
 #include "access/xlog.h"
 #include "commands/explain.h"
-#include "nodes/extensible.h"
 #include "nodes/makefuncs.h"
 #include "optimizer/optimizer.h"
 #include "parser/parsetree.h"
@@ -46,21 +46,8 @@ void rescan(CustomScanState* node);
 void explain(CustomScanState* node, List* ancestors, ExplainState* es);
 
 const CustomScanMethods kScanMethods = {"WriteBackInsert", create_state};
-const CustomExecMethods kExecMethods = {
-    .CustomName = "WriteBackInsert",
-    .BeginCustomScan = begin,
-    .ExecCustomScan = execute,
-    .EndCustomScan = end,
-    .ReScanCustomScan = rescan,
-    .MarkPosCustomScan = nullptr,
-    .RestrPosCustomScan = nullptr,
-    .EstimateDSMCustomScan = nullptr,
-    .InitializeDSMCustomScan = nullptr,
-    .ReInitializeDSMCustomScan = nullptr,
-    .InitializeWorkerCustomScan = nullptr,
-    .ShutdownCustomScan = nullptr,
-    .ExplainCustomScan = explain,
-};
+constexpr CustomExecMethods kExecMethods =
+    custom_scan::exec_methods("WriteBackInsert", begin, execute, end, rescan, explain);
 
 // Buffered rows have no place in the table yet, so nothing that names one can be returned.
 bool uses_row_address(Node* node, void* partitioned) {
@@ -86,9 +73,7 @@ bool can_capture(const PlannedStmt* statement, const ModifyTable* modify, Oid re
 }
 
 Node* create_state(CustomScan*) {
-  auto* state = reinterpret_cast<InsertState*>(newNode(sizeof(InsertState), T_CustomScanState));
-  state->custom.methods = &kExecMethods;
-  return reinterpret_cast<Node*>(state);
+  return reinterpret_cast<Node*>(custom_scan::make_state<InsertState>(&kExecMethods));
 }
 
 // What can only be known now. The plan may be a cached one, made under other settings.
