@@ -10,6 +10,7 @@
 #include "pg/tables/attachment.hpp"
 #include "pg/write_back/committed_rows.hpp"
 #include "pg/write_back/flush.hpp"
+#include "pg/write_back/own_rows.hpp"
 #include "pg/write_back/store.hpp"
 
 extern "C" {
@@ -52,16 +53,6 @@ List* merged_sources(const Plan* plan, List* found) {
   }
 }
 
-// The only mention of a table as the target of an INSERT that looks for no conflict.
-bool is_blind_insert(const PlannedStmt* statement, Index index) {
-  if (statement->commandType != CMD_INSERT || list_length(statement->resultRelations) != 1 ||
-      static_cast<Index>(linitial_int(statement->resultRelations)) != index)
-    return false;
-  const Plan* top = statement->planTree;
-  return !IsA(top, ModifyTable) ||
-         reinterpret_cast<const ModifyTable*>(top)->onConflictAction == ONCONFLICT_NONE;
-}
-
 // Attached tables of the statement whose buffered rows its plan does not read. Who changes or locks
 // rows needs them all; a mere reader may have switched them off.
 List* missed_sources(const PlannedStmt* statement) {
@@ -74,7 +65,7 @@ List* missed_sources(const PlannedStmt* statement) {
     const auto* entry = lfirst_node(RangeTblEntry, cell);
     ++index;
     if (entry->rtekind != RTE_RELATION || entry->relkind == RELKIND_VIEW ||
-        entry->relid == storing_into() || is_blind_insert(statement, index))
+        entry->relid == storing_into() || own_rows::is_insert_target_only(statement, index))
       continue;
     candidates =
         list_concat_unique_oid(candidates, live_read::sources_of(entry->relid, reads_only));
@@ -112,7 +103,7 @@ bool store_what_is_seen(Oid relation, Snapshot snapshot) {
   if (attachment == nullptr) return false;
   ensure_settled();
   const std::uint64_t id = attachment->queue_id();
-  const QueueNo queue = buffer().find_queue(id);
+  const QueueNo queue = attachments::find_queue(attachment);
   if (queue == kNoQueueNo || live_read::is_empty(queue, id, relation, snapshot) ||
       !live_read::sees_any(queue, id, relation, snapshot, false))
     return false;
@@ -162,20 +153,10 @@ void freshen(QueryDesc* query) {
   UnregisterSnapshot(snapshot);
 }
 
-// Most statements: none of their tables is attached.
-bool names_strangers_only(const PlannedStmt* statement) {
-  ListCell* cell;
-  foreach (cell, statement->rtable) {
-    const auto* entry = lfirst_node(RangeTblEntry, cell);
-    if (entry->rtekind == RTE_RELATION && !attachments::is_stranger(entry->relid)) return false;
-  }
-  return true;
-}
-
 void start(QueryDesc* query, int flags) {
-  if (!names_strangers_only(query->plannedstmt) && (flags & EXEC_FLAG_EXPLAIN_ONLY) == 0 &&
-      buffer_ready() && attachments::any() && !IsParallelWorker() && !RecoveryInProgress() &&
-      !workers::is_worker())
+  if (!attachments::names_strangers_only(query->plannedstmt->rtable) &&
+      (flags & EXEC_FLAG_EXPLAIN_ONLY) == 0 && buffer_ready() && attachments::any() &&
+      !IsParallelWorker() && !RecoveryInProgress() && !workers::is_worker())
     freshen(query);
   if (previous_start)
     previous_start(query, flags);

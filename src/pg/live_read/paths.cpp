@@ -19,8 +19,6 @@ extern "C" {
 
 namespace pgwc::live_read {
 
-bool pending_only = false;
-
 namespace {
 
 constinit set_rel_pathlist_hook_type previous_pathlist = nullptr;
@@ -51,7 +49,7 @@ bool can_merge(PlannerInfo* root, RelOptInfo* rel, Index rti, const RangeTblEntr
 Path* with_pending(PlannerInfo* root, RelOptInfo* rel, Path* path, List* sources, bool ordered,
                    bool as_partition) {
   Relids outer = PATH_REQ_OUTER(path);
-  List* parts = pending_only ? NIL : list_make1(path);
+  List* parts = list_make1(path);
   ListCell* cell;
   foreach (cell, sources)
     parts = lappend(parts, pending_scan::make_path(root, rel, lfirst_oid(cell), outer));
@@ -101,7 +99,7 @@ void set_pathlist(PlannerInfo* root, RelOptInfo* rel, Index rti, RangeTblEntry* 
   // partitions. They have been pruned; what is lost is pruning by parameters, and joining by
   // partitions.
   rel->part_scheme = nullptr;
-  if (!enable_parallel_append || pending_only || as_partition) return;
+  if (!enable_parallel_append || as_partition) return;
   foreach (cell, partial)
     add_partial_path(rel,
                      partial_with_pending(root, rel, static_cast<Path*>(lfirst(cell)), sources));

@@ -8,9 +8,6 @@ namespace pgwc::live_read {
 
 void install_planner_hooks();
 
-// While true, plans read what is pending and not the table. For writecache.pending().
-extern bool pending_only;
-
 // The attached relations whose buffer may hold rows of this one: itself, and what it is a partition
 // of. A List of Oid, NIL for nearly all. `readable`: without those whose option read_pending is
 // off.

@@ -59,21 +59,7 @@ bool key_of(Oid type, Datum value, std::int64_t* key) {
 
 bool has_keys(Oid type) {
   std::int64_t key;
-  switch (type) {
-    case BOOLOID:
-    case INT2OID:
-    case INT4OID:
-    case DATEOID:
-    case OIDOID:
-    case INT8OID:
-    case TIMESTAMPOID:
-    case TIMESTAMPTZOID:
-    case TIMEOID:
-    case FLOAT8OID:
-      return key_of(type, 0, &key);
-    default:
-      return false;
-  }
+  return key_of(type, Int32GetDatum(0), &key);
 }
 
 bool is_integer(Oid type) { return type == INT2OID || type == INT4OID || type == INT8OID; }

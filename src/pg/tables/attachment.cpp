@@ -89,10 +89,9 @@ void look_up(Oid relation, Attachment* entry) {
   entry->ignore_conflicts =
       std::strcmp(TextDatumGetCString(row.values[kOnConflict - 1]), "ignore") == 0;
   entry->allow_triggers = DatumGetBool(row.values[kAllowTriggers - 1]);
-  entry->max_staleness_us =
-      row.nulls[kMaxStaleness - 1]
-          ? -1
-          : interval_us(DatumGetIntervalP(row.values[kMaxStaleness - 1]));
+  entry->max_staleness_us = row.nulls[kMaxStaleness - 1]
+                                ? -1
+                                : interval_us(DatumGetIntervalP(row.values[kMaxStaleness - 1]));
 }
 
 }  // namespace
@@ -191,6 +190,15 @@ const Attachment* find(Oid relation) {
   if (is_stranger(relation)) return nullptr;
   const Attachment* entry = entry_of(relation);
   return entry != nullptr && entry->attached ? entry : nullptr;
+}
+
+bool names_strangers_only(const List* range_table) {
+  const ListCell* cell;
+  foreach (cell, range_table) {
+    const auto* entry = lfirst_node(RangeTblEntry, cell);
+    if (entry->rtekind == RTE_RELATION && !is_stranger(entry->relid)) return false;
+  }
+  return true;
 }
 
 bool has_relatives(Oid relation) {

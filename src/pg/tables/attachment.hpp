@@ -21,8 +21,8 @@ struct Attachment {
   bool read_pending;
   bool ignore_conflicts;
   bool allow_triggers;
-  std::int32_t number;  // writecache.attached.attachment
-  FlushPolicy policy;   // own options only; 0 stands for the setting
+  std::int32_t number;            // writecache.attached.attachment
+  FlushPolicy policy;             // own options only; 0 stands for the setting
   std::int64_t max_staleness_us;  // of cached rows that cannot be proved; -1: not given
   // Derived from the relation; filled by layout_of_relation.
   bool shape_known;
@@ -49,6 +49,8 @@ void init();
 const Attachment* find(Oid relation);
 // Whether it is known without any look-up that the relation is neither attached nor has relatives.
 bool is_stranger(Oid relation);
+// Whether that holds for all of a range table, as it does for most statements.
+bool names_strangers_only(const List* range_table);
 // Whether the relation, attached or not, is a partition or has triggers, those of foreign keys
 // among them.
 bool has_relatives(Oid relation);

@@ -16,15 +16,6 @@ namespace {
 
 constinit ExecutorStart_hook_type previous_start = nullptr;
 
-// The only mention of the table as the target of an INSERT does not read it.
-bool is_insert_target_only(const PlannedStmt* statement, Index index) {
-  if (IsA(statement->planTree, ModifyTable) &&
-      castNode(ModifyTable, statement->planTree)->onConflictAction != ONCONFLICT_NONE)
-    return false;
-  return statement->commandType == CMD_INSERT && list_length(statement->resultRelations) == 1 &&
-         static_cast<Index>(linitial_int(statement->resultRelations)) == index;
-}
-
 void spill_for(const PlannedStmt* statement) {
   Index index = 0;
   ListCell* cell;
@@ -47,6 +38,15 @@ void start(QueryDesc* query, int flags) {
 }
 
 }  // namespace
+
+bool is_insert_target_only(const PlannedStmt* statement, Index index) {
+  if (statement->commandType != CMD_INSERT || list_length(statement->resultRelations) != 1 ||
+      static_cast<Index>(linitial_int(statement->resultRelations)) != index)
+    return false;
+  const Plan* top = statement->planTree;
+  return !IsA(top, ModifyTable) ||
+         reinterpret_cast<const ModifyTable*>(top)->onConflictAction == ONCONFLICT_NONE;
+}
 
 void spill_seen_in(Oid relation) {
   staging::spill(relation);
