@@ -1,12 +1,7 @@
 """Ledger against tables: what was acknowledged is there once, what was rolled back is not, the rest is whole or absent."""
-import re
-
 import ledger as book
 import tables
 
-# In the server's log each of these is a fault: nothing here damages files, and no crash loses power.
-BAD_LOG = re.compile(r"PANIC|TRAP|terminated by signal (?!9\b)|is damaged|cannot be used|corrupt|could not (read|write|sync|open|find)|"
-                     r"operating system has restarted|invalid (page|memory)|unexpected exception", re.I)
 EVERYTHING = [*tables.TABLES, "bystander"]
 
 
@@ -154,10 +149,3 @@ def brief(ns):
             parts.append(str(start) if start == n else f"{start}-{n}")
             start = None
     return "[" + ", ".join(parts[:20]) + (", ..." if len(parts) > 20 else "") + "]"
-
-
-def read_log(path, offset):
-    """Faults that the server's log tells of, from an offset on."""
-    with open(path, errors="replace") as log:
-        log.seek(offset)
-        return [line.strip() for line in log if BAD_LOG.search(line)][:20]

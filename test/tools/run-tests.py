@@ -9,7 +9,7 @@ is 0 only when at least one test passed and none failed.
 
 Environment: ONLY=pattern picks tests within the suites (a gtest filter for unit, else a glob on the test's name);
 ACCEPT=1 copies new regress and isolation outputs over the expected ones; KEEP=1 keeps the folder in /tmp;
-ROUNDS (crash), DURATION (oracle, seconds), FUZZ_SECONDS (each fuzzer), JOBS (suites at a time), PG_CONFIG.
+ROUNDS (crash), SECONDS (oracle), FUZZ_SECONDS (each fuzzer), JOBS (suites at a time), PG_CONFIG.
 """
 
 import fcntl
@@ -340,8 +340,9 @@ def runner(path):
         log = folder / "output.log"
         env = dict(server_env(folder))
         env.setdefault("ROUNDS", os.environ.get("ROUNDS", "30"))
-        env.setdefault("DURATION", os.environ.get("DURATION", "60"))
-        status = run([TREE / path], log, 1200, env, TREE, as_server_user=True)
+        seconds = os.environ.get("SECONDS") or os.environ.get("ORACLE_SECONDS") or "60"
+        env.setdefault("ORACLE_SECONDS", seconds)
+        status = run([TREE / path], log, 1200 + int(seconds), env, TREE, as_server_user=True)
         return count_tap(log, status, path)
     return suite
 

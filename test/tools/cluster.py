@@ -1,6 +1,7 @@
 """The server under test: made, started, stopped, killed, and looked at from outside."""
 import ctypes
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -25,6 +26,9 @@ deadlock_timeout = 100ms
 include_if_exists = 'round.conf'
 include_if_exists = 'inject.conf'
 """
+# In the server's log each of these is a fault: nothing here damages files, and no crash loses power.
+BAD_LOG = re.compile(r"PANIC|TRAP|terminated by signal (?!9\b)|is damaged|cannot be used|corrupt|could not (read|write|sync|open|find)|"
+                     r"operating system has restarted|invalid (page|memory)|unexpected exception", re.I)
 ENOUGH_TABLES = 64
 PATIENCE = 90  # seconds after which something hangs
 
@@ -185,3 +189,10 @@ def send(pid, number):
         os.kill(pid, number)
     except ProcessLookupError:
         pass
+
+
+def read_log(path, offset):
+    """Faults that the server's log tells of, from an offset on."""
+    with open(path, errors="replace") as log:
+        log.seek(offset)
+        return [line.strip() for line in log if BAD_LOG.search(line)][:20]

@@ -1,4 +1,4 @@
-"""The little of libpq that the harness needs: connections whose every outcome is known for what it is.
+"""The little of libpq that the crash harness and the oracle need: connections whose every outcome is known for what it is.
 
 A statement has three outcomes: it worked, the server refused it (Refused: the transaction is rolled back, that is
 certain), or the connection went away (Lost: nobody knows). The distinction is what the ledgers are made of.
@@ -43,6 +43,11 @@ _enter_pipeline = _declare("PQenterPipelineMode", _i, _p)
 _exit_pipeline = _declare("PQexitPipelineMode", _i, _p)
 _sync = _declare("PQpipelineSync", _i, _p)
 _send = _declare("PQsendQueryParams", _i, _p, _s, _i, _p, _p, _p, _p, _i)
+
+_send_query = _declare("PQsendQuery", _i, _p, _s)
+_socket = _declare("PQsocket", _i, _p)
+_consume = _declare("PQconsumeInput", _i, _p)
+_is_busy = _declare("PQisBusy", _i, _p)
 
 _PIPELINE_SYNC = 10
 _COMMAND_OK, _TUPLES_OK, _COPY_IN, _FATAL_ERROR = 1, 2, 4, 7
@@ -127,6 +132,40 @@ class Connection:
             if _status(self._c) != 0:
                 break
         self._fetch(last)
+
+    # --- one message at a time, without waiting for the answer
+
+    def socket(self):
+        return _socket(self._c)
+
+    def send(self, sql, copy=()):
+        """Sends SQL text; `copy` are the lines for a COPY FROM STDIN in it. The answer comes from poll()."""
+        self._sent, self._problem, self._copy = [], None, copy
+        if _send_query(self._c, sql.encode()) != 1:
+            raise Lost(_error_message(self._c).decode(errors="replace").strip())
+
+    def poll(self):
+        """Returns the rows of each statement sent, or None if the answer is not complete yet. Raises as run() does."""
+        while True:
+            if _consume(self._c) != 1:
+                raise Lost(_error_message(self._c).decode(errors="replace").strip())
+            if _is_busy(self._c):
+                return None
+            result = _get_result(self._c)
+            if not result:
+                if self._problem:
+                    raise self._problem
+                return self._sent
+            if _result_status(result) == _COPY_IN:
+                _clear(result)
+                data = "".join(line + "\n" for line in self._copy).encode()
+                if _put(self._c, data, len(data)) != 1 or _put_end(self._c, None) != 1:
+                    raise Lost(_error_message(self._c).decode(errors="replace").strip())
+                continue
+            try:
+                self._sent.append(self._fetch(result))
+            except Refused as refused:
+                self._problem = refused
 
     def pipeline(self, statements, answered):
         """Sends all statements, each its own transaction, then calls answered(index, None or Refused) for each answer."""

@@ -1,0 +1,65 @@
+"""Changes to the tables themselves, to both twins in one transaction."""
+from pq import Refused
+from scheduler import Do
+from tables import side
+
+
+class Changes:
+    def __init__(self, session):
+        self.s, self.rng, self.world = session, session.rng, session.world
+
+    def change(self):
+        table = self.rng.choice(self.world.tables)
+        kind = self.rng.choice((self.add_column, self.drop_column, self.index, self.index, self.truncate, self.vacuum, self.analyze, self.option))
+        made = kind(table)
+        if not made:
+            return
+        text, rewrites = made
+        if rewrites:
+            self.world.rewritten[table.name] = self.world.clock()
+        try:
+            yield Do(text)
+        except Refused as refused:
+            self.s.judge(refused, ("55000",))
+            yield Do("ROLLBACK")
+        finally:
+            if rewrites:
+                self.world.rewritten[table.name] = self.world.clock()
+        self.world.refresh(table)
+
+    def both(self, text, *more):
+        end = self.rng.choice(("COMMIT", "COMMIT", "COMMIT", "ROLLBACK"))
+        return f"BEGIN; {side(text, 'wb')}; {side(text, 'tw')}; {end}"
+
+    def add_column(self, table):
+        if len(table.added) > 2 or table.name == "secret":
+            return None
+        name = f"x{self.world.clock()}"
+        default = self.rng.choice(("", " DEFAULT 7", " DEFAULT 3 NOT NULL"))
+        return self.both(f"ALTER TABLE @.{table.name} ADD COLUMN {name} int{default}"), False
+
+    def drop_column(self, table):
+        if not table.added:
+            return None
+        return self.both(f"ALTER TABLE @.{table.name} DROP COLUMN {self.rng.choice(sorted(table.added))}"), False
+
+    def index(self, table):
+        columns = self.rng.choice(("a", "b", "ts", "id", "a, ts DESC", "lower(b)", "c"))
+        name = f"extra_{table.name}"
+        if self.rng.random() < 0.4:
+            return self.both(f"DROP INDEX IF EXISTS @.{name}"), False
+        return self.both(f"CREATE INDEX IF NOT EXISTS {name} ON @.{table.name} ({columns})"), False
+
+    def truncate(self, table):
+        return self.both(f"TRUNCATE @.{table.name}"), True
+
+    def vacuum(self, table):
+        how = self.rng.choice(("", "(FREEZE) ", "(FULL) ", "(ANALYZE) "))
+        return f"VACUUM {how}wb.{table.name}", "FULL" in how
+
+    def analyze(self, table):
+        return f"ANALYZE wb.{table.name}; ANALYZE tw.{table.name}", False
+
+    def option(self, table):
+        value = self.rng.choice(("flush_interval => '1 day'", "flush_interval => '5 ms'", "flush_rows => 10", "flush_rows => 100000"))
+        return f"SELECT writecache.alter('wb.{self.rng.choice(table.attached)}', {value})", False
