@@ -18,8 +18,9 @@ constexpr std::size_t kSmallestShard = 32u << 10;  // of a cache that is smaller
 constexpr std::uint32_t kMostShards = 128;
 constexpr std::size_t kLargestShard = std::size_t{60} << 30;  // links have 32 bits for units of 16
 
-// Entries are removed for so many buckets at a time, so that nobody waits long for the lock.
-constexpr std::size_t kBucketsAtOnce = 4096;
+// Entries are removed from so many buckets at a time (some 4,000 entries), so that nobody waits
+// long for the lock.
+constexpr std::size_t kBucketsAtOnce = 256;
 
 std::size_t shard_bytes(const CacheGeometry& geometry) noexcept {
   const std::size_t left = geometry.bytes - CacheSpaces::memory_size(geometry.max_spaces);

@@ -1,13 +1,15 @@
 // One shard of the row cache: memory, hash table and queues of its part of the keys. All under one
 // lock, which the caller holds: shared for find(), exclusive for everything else.
 //
-//   | Shard | managed memory: hash table, ghosts, then entries and free blocks as they come |
+//   | Shard | managed memory: ghosts, hash table, map, then entries and free blocks as they come |
 //
-//   entry:  Entry (80 bytes), row.  One allocation, so a hit touches the bucket, the entry and what
-//           lies behind it.
-//   link:   32 bits: an entry's distance from the shard's start in units of 16, and above it what
-//           is left over, filled with bits of the key's hash. A look-up that finds nothing reads
-//           links only, no entries.
+//   entry:   Entry (80 bytes), row.  One allocation, so a hit reads a bucket, the entry and what
+//            lies behind it.
+//   link:    32 bits: an entry's distance from the shard's start in units of 16, and above it what
+//            is left over, filled with bits of the key's hash.
+//   bucket:  a cache line of 15 links, and one more to a chain of what does not fit. So a look-up
+//            reads hardly any entry but the one it wants.
+//   map:     a bit for each unit where an entry begins. What lies between two entries is free.
 //
 // An entry's life:
 //
@@ -15,6 +17,10 @@
 //     │       └─────oldest, used more──► main ──oldest, not used since──► gone
 //     └──ghost──────────────────────────► ▲ └──oldest, used──┐
 //                                         └──────────────────┘
+//
+// Free memory can be in pieces that are too small for a row. Then, after so much was evicted that
+// it should have been enough, the neighbours of a place are evicted that are worth least together;
+// they become ghosts, whichever queue they were in.
 #pragma once
 
 #ifdef POSTGRES_H
@@ -41,8 +47,8 @@ class CacheShard {
 
   RowCache::Found find(CacheKey key, std::uint64_t hash, Stamp* stamp, std::span<std::byte> into,
                        std::size_t* size) noexcept;
-  // Brings what find() will look at first nearer.
-  void prefetch(std::uint64_t hash) const noexcept { __builtin_prefetch(&buckets_[bucket(hash)]); }
+  // Brings nearer what find() will look at first.
+  void prefetch(std::uint64_t hash) const noexcept { __builtin_prefetch(&bucket(hash)); }
 
   // The space has been pinned for it; the pin is used up or given back.
   RowCache::Put put(CacheKey key, std::uint64_t hash, const Stamp& stamp,
@@ -78,7 +84,7 @@ class CacheShard {
   enum class In : std::uint8_t { kSmall, kMain };
 
   struct Entry {
-    Link next;  // of the bucket
+    Link next;  // of the bucket's chain
     Handle newer;
     Handle older;
     std::uint32_t size;
@@ -101,11 +107,14 @@ class CacheShard {
     std::uint64_t bytes;
   };
 
+  static constexpr std::size_t kSlots = 15;
+  struct alignas(64) Bucket {
+    Link slots[kSlots];
+    Link chain;  // through Entry::next
+  };
+
   CacheShard() = default;
 
-  std::size_t bucket(std::uint64_t hash) const noexcept {
-    return static_cast<std::size_t>(((hash & 0xFFFFFFFFu) * bucket_count_) >> 32);
-  }
   Entry* at(Handle handle) noexcept {
     return reinterpret_cast<Entry*>(reinterpret_cast<std::byte*>(this) + handle * kUnit);
   }
@@ -118,46 +127,63 @@ class CacheShard {
   Link tag(std::uint64_t hash) const noexcept {
     return static_cast<Link>(hash >> 25) & ~handle_mask_;
   }
+  // What the entry takes from the allocator.
   std::uint64_t taken(const Entry* entry) const noexcept {
     return memory_->size(entry) + Memory::PayloadPerAllocation;
   }
   Queue& queue(In in) noexcept { return in == In::kSmall ? small_ : main_; }
   GhostQueue ghosts() noexcept { return {ghosts_.get(), ghost_count_, &ghost_clock_}; }
 
-  // The link that leads to a key's entry; the last one of the bucket if there is none.
-  Link* find_link(CacheKey key, std::uint64_t hash) noexcept;
-  Link* link_to(Entry* entry) noexcept;
+  // Hash table (row_cache_table.cpp). Links stay where they are until something is taken out.
+  Bucket& bucket(std::uint64_t hash) const noexcept {
+    return buckets_[static_cast<std::ptrdiff_t>(((hash & 0xFFFFFFFFu) * bucket_count_) >> 32)];
+  }
+  Link* find_link(CacheKey key, std::uint64_t hash) noexcept;  // null if there is none
+  Link* link_to(const Entry* entry, std::uint64_t hash) noexcept;
+  void insert(Entry* entry, std::uint64_t hash) noexcept;
+  void take_out(Link* link, Bucket& its) noexcept;
+  const char* check_table() noexcept;
 
+  // Queues and eviction (row_cache_evict.cpp). `keep` is not evicted.
   void push(Queue& queue, Entry* entry) noexcept;
   void take_out(Queue& queue, Entry* entry) noexcept;
-  void replace_in_queue(Entry* old, Entry* entry) noexcept;
+  void replace_in_queue(const Entry* old, Entry* entry) noexcept;
   void move_to_front(Entry* entry) noexcept;
-
-  std::byte* allocate(std::size_t bytes, const Entry* keep, CacheSpaces& spaces) noexcept;
   bool evict(const Entry* keep, CacheSpaces& spaces) noexcept;
   bool evict_small(const Entry* keep, CacheSpaces& spaces) noexcept;
   bool evict_main(const Entry* keep, CacheSpaces& spaces) noexcept;
   bool evict_oldest(Queue& queue, const Entry* keep, CacheSpaces& spaces) noexcept;
-  void evict(Entry* entry, CacheSpaces& spaces) noexcept;
-  // Out of the queue and the bucket, and its memory free. The space's pin stays.
-  void remove(Entry* entry, Link* link, CacheSpaces& spaces) noexcept;
-  void set(Entry* entry, const Stamp& stamp, std::span<const std::byte> row) noexcept;
+  void evict(Entry* entry, bool to_ghosts, CacheSpaces& spaces) noexcept;
   const char* check_queue(In in, CacheSpaces& spaces, std::uint64_t* bytes) noexcept;
+
+  // Places (row_cache_place.cpp).
+  std::byte* allocate(std::size_t bytes, const Entry* keep, CacheSpaces& spaces) noexcept;
+  void free(Entry* entry) noexcept;
+  bool clear_place(std::size_t bytes, const Entry* keep, CacheSpaces& spaces) noexcept;
+  Handle next_entry(Handle from) const noexcept;
+  const char* check_map() noexcept;
+
+  // Out of queue and table, and its memory free. The space's pin stays.
+  void remove(Entry* entry, Link* link, Bucket& its, CacheSpaces& spaces) noexcept;
+  static void set(Entry* entry, const Stamp& stamp, std::span<const std::byte> row) noexcept;
 
   // Immutable.
   std::size_t size_;
   std::uint64_t capacity_;      // bytes that entries can take together
   std::uint64_t small_target_;  // of these, what the small queue may have
-  std::size_t bucket_count_;
+  std::uint64_t bucket_count_;
   std::size_t ghost_count_;
   Handle handle_mask_;
   boost::interprocess::offset_ptr<Memory> memory_;
-  boost::interprocess::offset_ptr<Link> buckets_;
+  Handle end_;  // of the entries' area
+  boost::interprocess::offset_ptr<Bucket> buckets_;
   boost::interprocess::offset_ptr<std::uint32_t> ghosts_;
+  boost::interprocess::offset_ptr<std::uint64_t> map_;
   // Exclusive lock.
   alignas(kCacheLine) Queue small_;
   Queue main_;
   std::uint64_t ghost_clock_;
+  Handle hand_;  // where the last place was cleared
 };
 
 }  // namespace pgwc
