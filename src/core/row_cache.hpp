@@ -106,10 +106,10 @@ class RowCache {
   std::uint64_t epoch(std::uint64_t space) noexcept;
 
   enum class Put : std::uint8_t { kStored, kTooLarge, kNoRoom, kOutdated };
-  // Stores or replaces an entry, evicting what must go. kTooLarge, kNoRoom (not enough memory in
-  // one piece, or max_spaces others have entries): the key has no entry afterwards, the older one
-  // goes too. kOutdated: nothing has changed; the row may be older than an invalidation, or,
-  // rarely, its space was forgotten meanwhile.
+  // Stores or replaces an entry, evicting what must go. kTooLarge, kNoRoom (max_spaces others
+  // have entries): the key has no entry afterwards, an older one goes too. kOutdated: nothing has
+  // changed; the row may be older than an invalidation, or, rarely, its space was forgotten
+  // meanwhile.
   Put put(CacheKey key, const Stamp& stamp, std::span<const std::byte> row,
           std::uint64_t epoch) noexcept;
 

@@ -65,7 +65,7 @@ bool CacheShard::clear_place(std::size_t bytes, const Entry* keep, CacheSpaces& 
     std::uint64_t worth;
   };
   Window best{0, 0, std::numeric_limits<std::uint64_t>::max()};
-  for (const Handle start : {hand_, Handle{0}}) {
+  for (const Handle start : {std::max(hand_, begin_), begin_}) {
     Window window{next_entry(start), 0, 0};
     window.behind = window.first;
     Handle begin = window.first;  // nothing between here and the first entry
@@ -104,7 +104,8 @@ const char* CacheShard::check_map() noexcept {
     ++count;
     const Entry* entry = at(h);
     const Handle behind = h + static_cast<Handle>(taken(entry) / kUnit);
-    if (behind > end_ || next_entry(h + 1) < behind) return "entries overlap";
+    if ((h < begin_ && behind > begin_) || behind > end_ || next_entry(h + 1) < behind)
+      return "entries overlap";
     if (entry->size > max_row()) return "the map has what is no entry";
   }
   return count == entries() ? nullptr : "the map has more or fewer entries than the queues";

@@ -48,6 +48,7 @@ CacheShard& CacheShard::create(std::byte* memory, std::size_t size) noexcept {
   auto* table =
       static_cast<std::byte*>(manager->allocate_aligned(tables, kCacheLine, std::nothrow));
   std::memset(table, 0, tables);
+  shard->begin_ = shard->handle(reinterpret_cast<const Entry*>(table + tables));
   shard->buckets_ = reinterpret_cast<Bucket*>(table);
   shard->map_ = reinterpret_cast<std::uint64_t*>(table + bucket_bytes);
   shard->ghosts_ = reinterpret_cast<std::uint32_t*>(table + bucket_bytes + map_bytes);

@@ -175,7 +175,8 @@ class CacheShard {
   std::size_t ghost_count_;
   Handle handle_mask_;
   boost::interprocess::offset_ptr<Memory> memory_;
-  Handle end_;  // of the entries' area
+  Handle begin_;  // of the entries' area; one or two may lie before the tables
+  Handle end_;
   boost::interprocess::offset_ptr<Bucket> buckets_;
   boost::interprocess::offset_ptr<std::uint32_t> ghosts_;
   boost::interprocess::offset_ptr<std::uint64_t> map_;

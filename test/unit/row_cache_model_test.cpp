@@ -114,7 +114,8 @@ class Model {
         must(!matches(key), "its older row is gone");
         break;
       case Put::kNoRoom:
-        must(!matches(key), "its older row is gone");
+        must(shape_.spaces > shape_.max_spaces, "there is always room for a row");
+        must(!matches(key), "there is none");
         break;
       case Put::kOutdated:
         ++outdated_;

@@ -217,20 +217,71 @@ TEST(RowCache, ReplacingInAFullCacheKeepsTheRest) {
   }
 }
 
-TEST(RowCache, LargeRowsGoInBetweenSmallOnes) {
+// However the memory is cut up.
+TEST(RowCache, EveryRowThatIsNotTooLargeIsStored) {
   CacheRig rig(1 << 20);
-  std::size_t stored = 0;
   for (std::uint64_t id = 1; id <= 20000; ++id) {
-    rig.put({1, id}, id, 40 + id * 7919 % 300);
+    ASSERT_EQ(rig.put({1, id}, id, 40 + id * 7919 % 300), Put::kStored);
     if (id % 100 != 0) continue;
-    const std::size_t size = id * 31 % rig->max_row();
-    const Put put = rig.put({2, id}, id, size);
-    ASSERT_TRUE(put == Put::kStored || put == Put::kNoRoom);
-    stored += put == Put::kStored ? 1 : 0;
-    ASSERT_TRUE(rig.has({2, id}, put == Put::kStored ? id : 0, size));
+    const std::size_t size = id * 31 % (rig->max_row() + 1);
+    ASSERT_EQ(rig.put({2, id}, id, size), Put::kStored);
+    ASSERT_TRUE(rig.has({2, id}, id, size));
   }
-  EXPECT_GT(stored, 0u);
+  ASSERT_EQ(rig.put({2, 1}, 1, rig->max_row()), Put::kStored);
   EXPECT_EQ(rig.wrong(), "");
+}
+
+TEST(RowCache, ALargeRowCostsFewOthers) {
+  CacheRig rig(1 << 20);
+  std::uint64_t id = 0;
+  while (rig.usage(1).evictions < 5000) ++id, rig.put({1, id}, id, id * 7919 % 400);
+  for (std::uint64_t large = 1; large <= 20; ++large) {
+    const std::size_t size = 30000;
+    const std::uint64_t before = rig.usage(1).bytes;
+    ASSERT_EQ(rig.put({2, large % 2}, large, size), Put::kStored);
+    EXPECT_LE(before - rig.usage(1).bytes, 4 * size);
+  }
+  EXPECT_EQ(rig.wrong(), "");
+}
+
+TEST(RowCache, ALargeRowSparesWhatIsUsed) {
+  CacheRig rig(1 << 20);
+  std::uint64_t id = 0;
+  const auto use_some = [&] {
+    std::uint64_t found = 0;
+    for (std::uint64_t hot = 1; hot <= 500; ++hot) found += rig.has({3, hot}, hot) ? 1 : 0;
+    return found;
+  };
+  for (std::uint64_t hot = 1; hot <= 500; ++hot) rig.put({3, hot}, hot);
+  use_some();
+  use_some();
+  while (rig.usage(1).evictions < 5000) ++id, rig.put({1, id}, id, id * 7919 % 400);
+  use_some();
+  for (std::uint64_t large = 1; large <= 5; ++large) rig.put({2, large}, large, 20000);
+  EXPECT_GT(use_some(), 490u) << "of 500, though every tenth of the memory was cleared";
+}
+
+// A row that is replaced by a larger one is not in its own way.
+TEST(RowCache, RowsGrowInAFullCache) {
+  CacheRig rig(kSmall);
+  for (std::uint64_t id = 1; id <= 2000; ++id) rig.put({1, id}, id, id % 300);
+  for (std::size_t size = 100; size <= rig->max_row(); size += 97) {
+    ASSERT_EQ(rig.put({1, 2000}, size, size), Put::kStored);
+    ASSERT_TRUE(rig.has({1, 2000}, size, size));
+    ASSERT_EQ(rig.wrong(), "");
+  }
+}
+
+// Hashes that differ nowhere but where the table does not look must still be told apart.
+TEST(RowCache, CrowdedBucketsLoseNothing) {
+  CacheRig rig(kSmall);
+  constexpr std::uint64_t kRows = 1100;  // more than there are slots
+  for (std::uint64_t id = 1; id <= kRows; ++id) rig.put({1, id}, id, 0);
+  ASSERT_EQ(rig.usage(1).evictions, 0u);
+  ASSERT_EQ(rig.wrong(), "");
+  for (std::uint64_t id = 1; id <= kRows; id += 2) EXPECT_TRUE(rig->erase({1, id}));
+  ASSERT_EQ(rig.wrong(), "");
+  for (std::uint64_t id = 1; id <= kRows; ++id) EXPECT_TRUE(rig.has({1, id}, id % 2 ? 0 : id, 0));
 }
 
 // S3-FIFO's promise.
