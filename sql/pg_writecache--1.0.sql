@@ -213,6 +213,11 @@ RETURNS SETOF record LANGUAGE c AS 'MODULE_PATHNAME', 'pgwc_buffer_queues';
 COMMENT ON FUNCTION writecache.buffer_queues() IS
   'one row per queue of this database in the write buffer; counters since the server started';
 
+CREATE FUNCTION writecache.pending(relation anyelement)
+RETURNS SETOF anyelement LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 1000 AS 'MODULE_PATHNAME', 'pgwc_pending';
+COMMENT ON FUNCTION writecache.pending(anyelement) IS
+  'returns the rows of a write-back table that are in the buffer and not in the table, as the snapshot of the query sees them. The argument names the table: NULL::table. Needs SELECT on all columns, and no row security that applies to the caller.';
+
 CREATE FUNCTION writecache.buffer_status(
   OUT buffer_bytes bigint, OUT free_bytes bigint, OUT block_bytes integer, OUT path text, OUT last_sync timestamptz)
 RETURNS record LANGUAGE c AS 'MODULE_PATHNAME', 'pgwc_buffer_status';

@@ -2,13 +2,12 @@
 
 #include "pg/boundary/compat.hpp"
 #include "pg/boundary/custom_scan.hpp"
-#include "pg/live_read/reader.hpp"
+#include "pg/live_read/source_rows.hpp"
 #include "pg/server/settings.hpp"
 #include "pg/server/shmem.hpp"
 #include "pg/tables/attachment.hpp"
 
 extern "C" {
-#include "access/tupconvert.h"
 #include "commands/explain.h"
 #include "optimizer/cost.h"
 #include "optimizer/optimizer.h"
@@ -25,13 +24,9 @@ struct PendingState {
   Oid source;
   bool opened;
   bool has_rows;
-  live_read::Reader reader;
+  live_read::SourceRows rows;
   probes::Condition* conditions;
   std::size_t condition_count;
-  TupleDesc layout;        // of the buffered rows
-  TupleTableSlot* stored;  // one of them
-  AttrMap* columns;  // from the source's columns to the partition's; null if they are the same
-  ResultRelInfo* partition;  // set if rows of other partitions must be left out
 };
 
 Plan* plan_path(PlannerInfo* root, RelOptInfo* rel, CustomPath* path, List* target_list,
@@ -68,91 +63,49 @@ Node* create_state(CustomScan* scan) {
 
 void begin(CustomScanState*, EState*, int) {}
 
-// The rows of one partition among those of its parent.
-void prepare_partition(PendingState* state, Relation source, Relation partition) {
-  state->columns = compat::attribute_map(RelationGetDescr(source), RelationGetDescr(partition));
-  state->partition = makeNode(ResultRelInfo);
-  InitResultRelInfo(state->partition, partition, 0, nullptr, 0);
-}
-
 // Few blocks are read faster than looked up.
 constexpr std::size_t kWorthSearching = 2;
 
-void look_for(PendingState* state, Relation source) {
+void look_for(PendingState* state) {
   PlanState* node = &state->custom.ss.ps;
-  if (node->plan->qual == NIL || state->reader.block_count < kWorthSearching) return;
+  if (node->plan->qual == NIL || state->rows.reader.block_count < kWorthSearching) return;
   auto* search = static_cast<live_read::Search*>(palloc0(sizeof(live_read::Search)));
+  Relation source = relation_open(state->source, NoLock);
   search->columns = probes::columns_of(source);
-  search->layout = state->layout;
+  relation_close(source, NoLock);
+  search->layout = state->rows.layout;
   search->memory = node->state->es_query_cxt;
   state->conditions =
       probes::conditions_of(node, node->plan->qual, reinterpret_cast<Scan*>(node->plan)->scanrelid,
-                            search->columns, state->columns, &state->condition_count);
+                            search->columns, state->rows.columns, &state->condition_count);
   if (state->condition_count == 0) return;
   if (state->condition_count > live_read::kMaxProbes)
     state->condition_count = live_read::kMaxProbes;
-  state->reader.search = search;
+  state->rows.reader.search = search;
 }
 
 // The values are those of the moment: parameters change from one rescan to the next.
 void begin_search(PendingState* state) {
-  live_read::Search* search = state->reader.search;
+  live_read::Search* search = state->rows.reader.search;
   if (search == nullptr) return;
   ExprContext* context = state->custom.ss.ps.ps_ExprContext;
   if (!probes::evaluate(state->conditions, state->condition_count, search->columns, context,
                         search->probes, &search->count))
-    state->reader.next_block = state->reader.block_count;
+    state->rows.reader.next_block = state->rows.reader.block_count;
 }
 
 // What is pending is looked at when the first row is wanted, with the statement's own snapshot.
 void open(PendingState* state) {
   state->opened = true;
-  EState* estate = state->custom.ss.ps.state;
-  Relation relation = state->custom.ss.ss_currentRelation;
-  Attachment* attachment = attachments::find_write_back(state->source);
+  const Attachment* attachment = attachments::find_write_back(state->source);
   if (attachment == nullptr || !attachment->read_pending || !settings::read_pending) return;
-  ensure_settled();
-  const std::uint64_t id = attachment->queue_id();
-  const QueueNo queue = attachments::find_queue(attachment);
-  if (queue == kNoQueueNo || live_read::is_empty(queue, id, state->source, estate->es_snapshot))
-    return;
+  EState* estate = state->custom.ss.ps.state;
   MemoryContext old = MemoryContextSwitchTo(estate->es_query_cxt);
-  Relation source = relation;
-  if (state->source != RelationGetRelid(relation)) {
-    source = table_open(state->source, AccessShareLock);
-    prepare_partition(state, source, relation);
-  }
-  // The scan keeps its own relation open.
-  state->layout = source == relation ? RelationGetDescr(relation)
-                                     : CreateTupleDescCopy(RelationGetDescr(source));
-  live_read::begin(&state->reader, queue, id, state->source,
-                   attachments::layout_fingerprint(RelationGetDescr(source)), estate->es_snapshot);
-  look_for(state, source);
-  if (source != relation) table_close(source, NoLock);
+  state->has_rows = live_read::open(&state->rows, state->custom.ss.ss_currentRelation,
+                                    state->source, estate->es_snapshot);
+  if (state->has_rows) look_for(state);
   MemoryContextSwitchTo(old);
-  state->has_rows = true;
-  begin_search(state);
-}
-
-// The row as the relation's own, in the scan's slot.
-void show(PendingState* state, TupleTableSlot* slot) {
-  slot_getallattrs(state->stored);
-  if (state->columns != nullptr) {
-    execute_attr_map_slot(state->columns, state->stored, slot);
-  } else {
-    ExecClearTuple(slot);
-    const auto columns = static_cast<std::size_t>(slot->tts_tupleDescriptor->natts);
-    memcpy(slot->tts_values, state->stored->tts_values, columns * sizeof(Datum));
-    memcpy(slot->tts_isnull, state->stored->tts_isnull, columns * sizeof(bool));
-    ExecStoreVirtualTuple(slot);
-  }
-  slot->tts_tableOid = RelationGetRelid(state->custom.ss.ss_currentRelation);
-}
-
-void make_slot(PendingState* state) {
-  MemoryContext old = MemoryContextSwitchTo(state->custom.ss.ps.state->es_query_cxt);
-  state->stored = MakeSingleTupleTableSlot(state->layout, &TTSOpsMinimalTuple);
-  MemoryContextSwitchTo(old);
+  if (state->has_rows) begin_search(state);
 }
 
 TupleTableSlot* next(ScanState* node) {
@@ -160,15 +113,9 @@ TupleTableSlot* next(ScanState* node) {
   TupleTableSlot* slot = node->ss_ScanTupleSlot;
   if (!state->opened) open(state);
   while (state->has_rows) {
-    MinimalTuple tuple = live_read::next(&state->reader);
+    MinimalTuple tuple = live_read::next(&state->rows.reader);
     if (tuple == nullptr) break;
-    if (state->stored == nullptr) make_slot(state);
-    ExecStoreMinimalTuple(tuple, state->stored, false);
-    show(state, slot);
-    if (state->partition != nullptr &&
-        !ExecPartitionCheck(state->partition, slot, node->ps.state, false))
-      continue;
-    return slot;
+    if (live_read::show(&state->rows, tuple, slot, node->ps.state)) return slot;
   }
   return ExecClearTuple(slot);
 }
@@ -179,16 +126,16 @@ TupleTableSlot* execute(CustomScanState* node) { return ExecScan(&node->ss, next
 
 void end(CustomScanState* node) {
   auto* state = reinterpret_cast<PendingState*>(node);
-  if (state->reader.search != nullptr && state->reader.search->slot != nullptr)
-    ExecDropSingleTupleTableSlot(state->reader.search->slot);
-  if (state->stored != nullptr) ExecDropSingleTupleTableSlot(state->stored);
+  if (state->rows.reader.search != nullptr && state->rows.reader.search->slot != nullptr)
+    ExecDropSingleTupleTableSlot(state->rows.reader.search->slot);
+  live_read::close(&state->rows);
 }
 
 void rescan(CustomScanState* node) {
   auto* state = reinterpret_cast<PendingState*>(node);
   ExecScanReScan(&node->ss);
   if (state->has_rows) {
-    live_read::restart(&state->reader);
+    live_read::restart(&state->rows.reader);
     begin_search(state);
   }
 }
@@ -199,13 +146,13 @@ void explain(CustomScanState* node, List*, ExplainState* es) {
     ExplainPropertyText("Pending In", get_rel_name(state->source), es);
   if (!es->analyze) return;
   ExplainPropertyInteger("Pending Rows Read", nullptr,
-                         static_cast<std::int64_t>(state->reader.rows_read), es);
+                         static_cast<std::int64_t>(state->rows.reader.rows_read), es);
   if (!es->buffers) return;
   ExplainPropertyInteger("Write Buffer Blocks", nullptr,
-                         static_cast<std::int64_t>(state->reader.blocks_read), es);
-  if (state->reader.search != nullptr)
+                         static_cast<std::int64_t>(state->rows.reader.blocks_read), es);
+  if (state->rows.reader.search != nullptr)
     ExplainPropertyInteger("Write Buffer Blocks Passed By", nullptr,
-                           static_cast<std::int64_t>(state->reader.blocks_passed), es);
+                           static_cast<std::int64_t>(state->rows.reader.blocks_passed), es);
 }
 
 double pending_rows(Oid source) {

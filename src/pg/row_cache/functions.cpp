@@ -5,12 +5,11 @@
 #include "pg/row_cache/row_query.hpp"
 #include "pg/row_cache/store.hpp"
 #include "pg/tables/catalog.hpp"
+#include "pg/tables/row_type.hpp"
 
 extern "C" {
 #include "access/tableam.h"
 #include "funcapi.h"
-#include "parser/parse_type.h"
-#include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/rls.h"
 #include "utils/typcache.h"
@@ -29,17 +28,6 @@ struct Call {
   KeyArguments arguments;
 };
 
-// The relation whose row type the first argument has.
-Oid relation_of_type(FunctionCallInfo fcinfo) {
-  const Oid type = get_fn_expr_argtype(fcinfo->flinfo, 0);
-  const Oid relation = OidIsValid(type) ? typeOrDomainTypeRelid(type) : InvalidOid;
-  if (!OidIsValid(relation))
-    ereport(ERROR, errcode(ERRCODE_DATATYPE_MISMATCH),
-            errmsg("the first argument must be of a table's row type"),
-            errhint("Write NULL::table_name."));
-  return relation;
-}
-
 const CachedKey& key_of(Oid relation) {
   const CachedKey* key = cache_key::find(relation);
   if (key == nullptr)
@@ -48,14 +36,6 @@ const CachedKey& key_of(Oid relation) {
             errhint("Attach it with writecache.attach() in mode write_around, write_through or "
                     "cache_aside."));
   return *key;
-}
-
-void require_select(Oid relation) {
-  if (pg_class_aclcheck(relation, GetUserId(), ACL_SELECT) == ACLCHECK_OK ||
-      pg_attribute_aclcheck_all(relation, GetUserId(), ACL_SELECT, ACLMASK_ALL) == ACLCHECK_OK)
-    return;
-  aclcheck_error(ACLCHECK_NO_PRIV, get_relkind_objtype(get_rel_relkind(relation)),
-                 get_rel_name(relation));
 }
 
 Call* begin_call(FunctionCallInfo fcinfo, bool arrays) {
