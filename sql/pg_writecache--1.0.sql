@@ -275,20 +275,32 @@ COMMENT ON COLUMN writecache.stat_write_back.passing_through IS
 -- The row cache
 -- ------------------------------------------------------------------------------------------------------------------
 
-CREATE FUNCTION writecache.get(relation anyelement, VARIADIC key "any")
+CREATE FUNCTION writecache.get(relation anyelement, key anycompatible)
 RETURNS anyelement LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'pgwc_get';
-COMMENT ON FUNCTION writecache.get(anyelement, "any") IS
-  'returns the row with a key, from the row cache if it is there; null if there is none. The first argument names the relation: NULL::table. One argument per key column. Needs SELECT on all columns.';
+COMMENT ON FUNCTION writecache.get(anyelement, anycompatible) IS
+  'returns the row with a key of one column, from the row cache if it is there; null if there is none. The first argument names the relation: NULL::table. A key given as text is read as a literal of the column''s type. Needs SELECT on all columns.';
+CREATE FUNCTION writecache.get(relation anyelement, first "any", VARIADIC others "any")
+RETURNS anyelement LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'pgwc_get';
+COMMENT ON FUNCTION writecache.get(anyelement, "any", "any") IS
+  'the same for a key of several columns: one argument per key column';
 
-CREATE FUNCTION writecache.get_many(relation anyelement, VARIADIC keys "any")
+CREATE FUNCTION writecache.get_many(relation anyelement, keys anycompatiblearray)
 RETURNS SETOF anyelement LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 100 AS 'MODULE_PATHNAME', 'pgwc_get_many';
-COMMENT ON FUNCTION writecache.get_many(anyelement, "any") IS
-  'returns one row per key, in the order of the keys; a row of nulls where there is none. One array per key column. Otherwise as writecache.get.';
+COMMENT ON FUNCTION writecache.get_many(anyelement, anycompatiblearray) IS
+  'returns one row per key, in the order of the keys; a row of nulls where there is none. Otherwise as writecache.get.';
+CREATE FUNCTION writecache.get_many(relation anyelement, first "any", VARIADIC others "any")
+RETURNS SETOF anyelement LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 100 AS 'MODULE_PATHNAME', 'pgwc_get_many';
+COMMENT ON FUNCTION writecache.get_many(anyelement, "any", "any") IS
+  'the same for keys of several columns: one array per key column';
 
-CREATE FUNCTION writecache.evict(relation regclass, VARIADIC key "any")
+CREATE FUNCTION writecache.evict(relation regclass, key anycompatible)
 RETURNS boolean LANGUAGE c AS 'MODULE_PATHNAME', 'pgwc_evict';
-COMMENT ON FUNCTION writecache.evict(regclass, "any") IS
-  'takes the row with a key out of the row cache; false if it was not there. For those who may read the relation. Not rolled back.';
+COMMENT ON FUNCTION writecache.evict(regclass, anycompatible) IS
+  'takes the row with a key of one column out of the row cache; false if it was not there. Of a view or a foreign table: as the calling role sees it. For those who may read the relation. Not rolled back.';
+CREATE FUNCTION writecache.evict(relation regclass, first "any", VARIADIC others "any")
+RETURNS boolean LANGUAGE c AS 'MODULE_PATHNAME', 'pgwc_evict';
+COMMENT ON FUNCTION writecache.evict(regclass, "any", "any") IS
+  'the same for a key of several columns: one argument per key column';
 
 CREATE FUNCTION writecache.invalidate(relation regclass)
 RETURNS bigint LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'pgwc_invalidate';

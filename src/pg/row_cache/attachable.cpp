@@ -37,8 +37,7 @@ void check_table(Relation relation, Datum key, bool has_staleness) {
   const char* reason;
   Relation index = cache_key::open_index(relation, key, &reason);
   if (index == nullptr)
-    refuse(relation, reason,
-           "Add one, or name the columns of a unique index with option \"key\".");
+    refuse(relation, reason, "Add one, or name the columns of a unique index with option \"key\".");
   index_close(index, NoLock);
 }
 
@@ -91,7 +90,8 @@ void check_attachable(Relation relation, Mode mode, Datum key, bool has_stalenes
       check_computed(relation, mode, key, has_staleness);
       break;
     default:
-      refuse(relation, "It is neither a table nor a view.", "Attach a table, a view or a foreign table.");
+      refuse(relation, "It is neither a table nor a view.",
+             "Attach a table, a view or a foreign table.");
   }
 }
 

@@ -5,8 +5,8 @@
 
 namespace pgwc::row_cache {
 
-// ERROR if the relation's rows cannot be cached in this mode. `key` is a text[] or 0 for the primary
-// key; `has_staleness`: max_staleness is given.
+// ERROR if the relation's rows cannot be cached in this mode. `key` is a text[] or 0 for the
+// primary key; `has_staleness`: max_staleness is given.
 void check_attachable(Relation relation, Mode mode, Datum key, bool has_staleness);
 
 }  // namespace pgwc::row_cache

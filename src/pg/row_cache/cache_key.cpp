@@ -89,9 +89,8 @@ void describe(Relation relation, Relation index, CachedKey* key) {
     column.opfamily = index->rd_opfamily[i];
     column.type = value_type(relation, column.attribute, index->rd_opcintype[i]);
     column.collation = index->rd_indcollation[i];
-    column.equal_op =
-        get_opfamily_member(column.opfamily, index->rd_opcintype[i], index->rd_opcintype[i],
-                            BTEqualStrategyNumber);
+    column.equal_op = get_opfamily_member(column.opfamily, index->rd_opcintype[i],
+                                          index->rd_opcintype[i], BTEqualStrategyNumber);
   }
 }
 
@@ -118,8 +117,8 @@ void describe_named(Relation relation, Datum names, CachedKey* key) {
     if (column.attribute <= 0) return;
     const FormData_pg_attribute* attribute =
         TupleDescAttr(RelationGetDescr(relation), column.attribute - 1);
-    const TypeCacheEntry* type = lookup_type_cache(
-        getBaseType(attribute->atttypid), TYPECACHE_EQ_OPR | TYPECACHE_BTREE_OPFAMILY);
+    const TypeCacheEntry* type = lookup_type_cache(getBaseType(attribute->atttypid),
+                                                   TYPECACHE_EQ_OPR | TYPECACHE_BTREE_OPFAMILY);
     if (!OidIsValid(type->btree_opf) || !OidIsValid(type->eq_opr)) return;
     column.opfamily = type->btree_opf;
     column.type = IsPolymorphicType(type->btree_opintype) || type->btree_opintype == RECORDOID
@@ -162,13 +161,13 @@ void look_up(Oid relation, CachedKey* key) {
 bool has_equal_images(const KeyColumn& column) {
   const Oid function =
       get_opfamily_proc(column.opfamily, column.type, column.type, BTEQUALIMAGE_PROC);
-  return OidIsValid(function) &&
-         DatumGetBool(OidFunctionCall1Coll(function, column.collation,
-                                           ObjectIdGetDatum(column.type)));
+  return OidIsValid(function) && DatumGetBool(OidFunctionCall1Coll(function, column.collation,
+                                                                   ObjectIdGetDatum(column.type)));
 }
 
 std::uint64_t hash_image(const KeyPart& part, Datum value) {
-  if (part.by_value) return hash_bytes_uint32_extended(static_cast<std::uint32_t>(value), value >> 32);
+  if (part.by_value)
+    return hash_bytes_uint32_extended(static_cast<std::uint32_t>(value), value >> 32);
   if (part.length > 0)
     return hash_bytes_extended(reinterpret_cast<const unsigned char*>(DatumGetPointer(value)),
                                part.length, 0);
@@ -225,8 +224,8 @@ Relation open_index(Relation relation, Datum names, const char** reason) {
   Datum* wanted = nullptr;
   int count = 0;
   if (names != 0)
-    deconstruct_array(DatumGetArrayTypeP(names), TEXTOID, -1, false, TYPALIGN_INT, &wanted,
-                      nullptr, &count);
+    deconstruct_array(DatumGetArrayTypeP(names), TEXTOID, -1, false, TYPALIGN_INT, &wanted, nullptr,
+                      &count);
   List* indexes = RelationGetIndexList(relation);
   Relation found = nullptr;
   *reason = names == 0 ? "It has no primary key."
@@ -255,9 +254,9 @@ bool hash_function(const KeyColumn& column, Oid type, HashBy* by, Oid* function)
   // Containers have a hash function if what they contain has.
   if (OidIsValid(entry->hash_extended_proc) && entry->eq_opr == column.equal_op) {
     *by = HashBy::kFunction;
-    *function = type == column.type ? entry->hash_extended_proc
-                                    : get_opfamily_proc(entry->hash_opf, type, type,
-                                                        HASHEXTENDED_PROC);
+    *function = type == column.type
+                    ? entry->hash_extended_proc
+                    : get_opfamily_proc(entry->hash_opf, type, type, HASHEXTENDED_PROC);
     return OidIsValid(*function);
   }
   if (type != column.type) return false;
@@ -289,8 +288,8 @@ std::uint64_t hash_key(KeyPart* parts, int count, const Datum* values) {
   for (int i = 0; i < count; ++i) {
     std::uint64_t one = 0;
     if (parts[i].hash_by == HashBy::kFunction)
-      one = DatumGetUInt64(FunctionCall2Coll(&parts[i].hash, parts[i].collation, values[i],
-                                             UInt64GetDatum(0)));
+      one = DatumGetUInt64(
+          FunctionCall2Coll(&parts[i].hash, parts[i].collation, values[i], UInt64GetDatum(0)));
     else if (parts[i].hash_by == HashBy::kImage)
       one = hash_image(parts[i], values[i]);
     hash = i == 0 ? one : hash_combine64(hash, one);

@@ -17,10 +17,10 @@ enum class HashBy : std::uint8_t { kFunction, kImage, kNothing };
 // One key column.
 struct KeyColumn {
   AttrNumber attribute;
-  Oid opfamily;   // of the index, else of the type
-  Oid type;       // of the values, domains taken off
+  Oid opfamily;  // of the index, else of the type
+  Oid type;      // of the values, domains taken off
   Oid collation;
-  Oid equal_op;   // of the type with itself
+  Oid equal_op;  // of the type with itself
 };
 
 struct CachedKey {
@@ -29,7 +29,7 @@ struct CachedKey {
   Mode mode;
   Oid attached;  // the relation itself, or the table above this partition
   char relkind;
-  Oid index;  // InvalidOid for partitioned tables, views and foreign tables
+  Oid index;                 // InvalidOid for partitioned tables, views and foreign tables
   TransactionId index_xmin;  // older snapshots may see two rows with one key
   int count;
   KeyColumn columns[INDEX_MAX_KEYS];  // in the index's order
@@ -47,9 +47,9 @@ const CachedKey* find(Oid relation);
 // view.
 const CachedKey* find_indexed(Oid relation);
 
-// The unique index by which rows of the relation can be cached: the primary key if `names` (a text[]
-// or 0) is 0, else the index over just these columns. Null if there is none, and then `reason` says
-// why. The index is open without a lock of its own; the relation is locked.
+// The unique index by which rows of the relation can be cached: the primary key if `names` (a
+// text[] or 0) is 0, else the index over just these columns. Null if there is none, and then
+// `reason` says why. The index is open without a lock of its own; the relation is locked.
 Relation open_index(Relation relation, Datum names, const char** reason);
 
 // How to hash values of `type` so that they meet the key column's. False if they cannot be.

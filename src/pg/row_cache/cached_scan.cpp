@@ -92,8 +92,8 @@ void open(State* state) {
   fetcher.parts = make_key_parts(state->plan);
   fetcher.memory = estate->es_query_cxt;
   if (state->plan.any_column >= 0)
-    state->key_memory = AllocSetContextCreate(estate->es_query_cxt, "pg_writecache keys",
-                                              ALLOCSET_SMALL_SIZES);
+    state->key_memory =
+        AllocSetContextCreate(estate->es_query_cxt, "pg_writecache keys", ALLOCSET_SMALL_SIZES);
   MemoryContextSwitchTo(old);
   state->opened = true;
 }
@@ -202,11 +202,11 @@ void explain(CustomScanState* node, List* ancestors, ExplainState* es) {
   const auto* state = reinterpret_cast<const State*>(node);
   const auto* scan = reinterpret_cast<const CustomScan*>(node->ss.ps.plan);
   List* context = set_deparse_context_plan(es->deparse_cxt, node->ss.ps.plan, ancestors);
-  auto* quals = reinterpret_cast<Node*>(
-      make_ands_explicit(static_cast<List*>(lsecond(scan->custom_exprs))));
-  ExplainPropertyText("Cache Key",
-                      deparse_expression(quals, context, list_length(es->rtable) > 1 || es->verbose, false),
-                      es);
+  auto* quals =
+      reinterpret_cast<Node*>(make_ands_explicit(static_cast<List*>(lsecond(scan->custom_exprs))));
+  ExplainPropertyText(
+      "Cache Key",
+      deparse_expression(quals, context, list_length(es->rtable) > 1 || es->verbose, false), es);
   ExplainPropertyText("Pattern", mode_name(state->plan.mode), es);
   if (!es->analyze) return;
   const CacheCounters& counters = state->fetcher.counters;

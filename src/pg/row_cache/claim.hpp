@@ -2,9 +2,10 @@
 //
 // An entry says: "when this page had this LSN, the row version at this place was not deleted, and
 // these are its bytes". A permanent table's pages get a new LSN with every change before the change
-// commits; so as long as the page still has that LSN, nothing has happened to the row version, and a
-// snapshot that sees its creator sees the row. Memory order: a change that a snapshot sees was made
-// before its transaction left the list of running ones, which is before the snapshot was taken.
+// commits; so as long as the page still has that LSN, nothing has happened to the row version, and
+// a snapshot that sees its creator sees the row. Memory order: a change that a snapshot sees was
+// made before its transaction left the list of running ones, which is before the snapshot was
+// taken.
 //
 // Where that proof fails, the row version is fetched by its place with the snapshot and its key is
 // compared: of an immediate unique key, at most one visible row can carry it.
@@ -22,15 +23,15 @@ extern "C" {
 namespace pgwc::row_cache {
 
 struct Claim {
-  std::uint64_t page_lsn;   // 0: cannot be proved by the page
-  std::uint32_t storage;    // file number of the relation
+  std::uint64_t page_lsn;  // 0: cannot be proved by the page
+  std::uint32_t storage;   // file number of the relation
   BlockNumber block;
-  OffsetNumber root;        // where the index points to
-  OffsetNumber item;        // the row version itself, on the same page
-  TransactionId xmin;       // committed; FrozenTransactionId if frozen
-  Buffer buffer;            // where the page was
+  OffsetNumber root;   // where the index points to
+  OffsetNumber item;   // the row version itself, on the same page
+  TransactionId xmin;  // committed; FrozenTransactionId if frozen
+  Buffer buffer;       // where the page was
   std::uint32_t spare;
-  std::uint64_t made_at;    // of views and foreign tables: when the row was computed, microseconds
+  std::uint64_t made_at;  // of views and foreign tables: when the row was computed, microseconds
 };
 static_assert(sizeof(Claim) == sizeof(Stamp));
 
@@ -42,8 +43,8 @@ inline Claim claim_of(const Stamp& stamp) { return std::bit_cast<Claim>(stamp); 
 bool proved_by_page(const Claim& claim, Relation relation, Snapshot snapshot);
 
 // Makes the claim for the row version in `slot`, which came from the relation's heap, visible to an
-// MVCC snapshot, and is pinned there. False if nothing can be claimed that would hold for others: it
-// was made or deleted by a transaction of this session, or deleted by one that has committed.
+// MVCC snapshot, and is pinned there. False if nothing can be claimed that would hold for others:
+// it was made or deleted by a transaction of this session, or deleted by one that has committed.
 bool make_claim(Relation relation, TupleTableSlot* slot, OffsetNumber root, Claim* claim);
 
 // Whether both are about the same row version, which never changes.

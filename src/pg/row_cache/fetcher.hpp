@@ -26,18 +26,18 @@ struct Fetcher {
   bool use_cache;  // else only 3, and nothing is cached
   int count;
   KeyPart* parts;
-  MemoryContext memory;  // lives as long as the fetcher
+  MemoryContext memory;    // lives as long as the fetcher
   CacheCounters counters;  // since it was opened
 
   // Made when first needed.
-  TupleTableSlot* cached;      // holds what was found in the cache
-  TupleTableSlot* stored;      // holds what was found in the table
-  std::byte* room;             // of the cached row
+  TupleTableSlot* cached;  // holds what was found in the cache
+  TupleTableSlot* stored;  // holds what was found in the table
+  std::byte* room;         // of the cached row
   std::size_t room_size;
   Relation index;
   IndexScanDesc scan;
   IndexFetchTableData* by_place;
-  BlockNumber blocks;          // of the relation; it does not shrink while it is locked
+  BlockNumber blocks;  // of the relation; it does not shrink while it is locked
   MemoryContext fill_memory;
 };
 

@@ -48,8 +48,7 @@ MinimalTuple flatten(TupleTableSlot* row) {
 void fill(Fetcher* f, CacheKey place, TupleTableSlot* row, const Claim& claim,
           std::uint64_t epoch) {
   if (f->fill_memory == nullptr)
-    f->fill_memory =
-        AllocSetContextCreate(f->memory, "pg_writecache fill", ALLOCSET_SMALL_SIZES);
+    f->fill_memory = AllocSetContextCreate(f->memory, "pg_writecache fill", ALLOCSET_SMALL_SIZES);
   MemoryContext old = MemoryContextSwitchTo(f->fill_memory);
   if (MinimalTuple tuple = flatten(row))
     (void)cache().put(place, stamp_of(claim),

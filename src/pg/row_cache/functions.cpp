@@ -1,5 +1,6 @@
 // SQL functions get, get_many, evict, invalidate.
 #include "pg/boundary/compat.hpp"
+#include "pg/row_cache/computed.hpp"
 #include "pg/row_cache/fetcher.hpp"
 #include "pg/row_cache/key_arguments.hpp"
 #include "pg/row_cache/row_query.hpp"
@@ -57,8 +58,8 @@ Call* begin_call(FunctionCallInfo fcinfo, bool arrays) {
     fcinfo->flinfo->fn_extra = call;
     MemoryContextSwitchTo(old);
   }
-  call->direct = OidIsValid(call->key.index) &&
-                 check_enable_rls(relid, InvalidOid, false) != RLS_ENABLED;
+  call->direct =
+      OidIsValid(call->key.index) && check_enable_rls(relid, InvalidOid, false) != RLS_ENABLED;
   return call;
 }
 
@@ -74,6 +75,16 @@ void open_fetcher(Fetcher* fetcher, Relation relation, const Call& call) {
   fetcher->memory = CurrentMemoryContext;
 }
 
+bool is_computed(const CachedKey& key) {
+  return key.relkind == RELKIND_VIEW || key.relkind == RELKIND_FOREIGN_TABLE;
+}
+
+// Not by an index of its own.
+bool fetch_otherwise(const Call& call, const Datum* values, Datum* row) {
+  return is_computed(call.key) ? get_computed(call.key, call.arguments, values, row)
+                               : query_row(call.key, call.arguments, values, row);
+}
+
 }  // namespace
 
 PGWC_FUNCTION(pgwc_get) {
@@ -86,7 +97,7 @@ PGWC_FUNCTION(pgwc_get) {
   }
   if (!call->direct) {
     Datum row;
-    if (!query_row(call->key, call->arguments, values, &row)) PG_RETURN_NULL();
+    if (!fetch_otherwise(*call, values, &row)) PG_RETURN_NULL();
     PG_RETURN_DATUM(row);
   }
   Relation relation = table_open(call->relation, AccessShareLock);
@@ -153,8 +164,8 @@ PGWC_FUNCTION(pgwc_get_many) {
   Relation relation = relation_open(call->relation, AccessShareLock);
   TupleTableSlot* absent = MakeSingleTupleTableSlot(result->setDesc, &TTSOpsVirtual);
   ExecStoreAllNullTuple(absent);
-  MemoryContext memory = AllocSetContextCreate(CurrentMemoryContext, "pg_writecache key",
-                                               ALLOCSET_DEFAULT_SIZES);
+  MemoryContext memory =
+      AllocSetContextCreate(CurrentMemoryContext, "pg_writecache key", ALLOCSET_DEFAULT_SIZES);
   Fetcher fetcher;
   if (call->direct) open_fetcher(&fetcher, relation, *call);
   for (int n = 0; n < keys.count; ++n) {
@@ -167,7 +178,7 @@ PGWC_FUNCTION(pgwc_get_many) {
       Datum row;
       if (call->direct) {
         slot = fetch(&fetcher, values);
-      } else if (query_row(call->key, call->arguments, values, &row)) {
+      } else if (fetch_otherwise(*call, values, &row)) {
         HeapTupleHeader header = DatumGetHeapTupleHeader(row);
         HeapTupleData tuple{};
         tuple.t_len = HeapTupleHeaderGetDatumLength(header);
@@ -204,6 +215,7 @@ PGWC_FUNCTION(pgwc_evict) {
     if (PG_ARGISNULL(argument->number)) PG_RETURN_BOOL(false);
     values[i] = convert_key_value(argument, PG_GETARG_DATUM(argument->number));
   }
+  if (is_computed(key)) PG_RETURN_BOOL(evict_computed(key, arguments, values));
   const std::uint64_t hash = hash_key(arguments.parts, arguments.count, values);
   bool any = false;
   ListCell* cell;
@@ -219,6 +231,7 @@ PGWC_FUNCTION(pgwc_invalidate) {
   const CachedKey key = key_of(relid);
   std::uint64_t erased = 0;
   ListCell* cell;
-  foreach (cell, cache_key::spaces_of(key)) erased += cache().erase_space(space_of(lfirst_oid(cell)));
+  foreach (cell, cache_key::spaces_of(key))
+    erased += cache().erase_space(space_of(lfirst_oid(cell)));
   PG_RETURN_INT64(static_cast<std::int64_t>(erased));
 }

@@ -18,8 +18,7 @@ const char* column_name(Relation relation, const KeyColumn& column) {
 [[noreturn]] void refuse_type(Relation relation, const KeyColumn& column, Oid given) {
   ereport(ERROR, errcode(ERRCODE_DATATYPE_MISMATCH),
           errmsg("key column \"%s\" is of type %s but the argument is of type %s",
-                 column_name(relation, column), format_type_be(column.type),
-                 format_type_be(given)),
+                 column_name(relation, column), format_type_be(column.type), format_type_be(given)),
           errhint("You will need to cast the argument."));
   pg_unreachable();
 }
@@ -33,22 +32,14 @@ bool takes_one_argument(Oid function) {
   return one;
 }
 
-void find_conversion(KeyArgument* argument, Oid given, Relation relation,
-                     const KeyColumn& column) {
+void find_conversion(KeyArgument* argument, Oid given, Relation relation, const KeyColumn& column) {
   argument->type = column.type;
   Oid function;
-  if (given == UNKNOWNOID) {
-    argument->how = KeyArgument::How::kFromLiteral;
-    getTypeInputInfo(column.type, &function, &argument->io_parameter);
-    fmgr_info(function, &argument->convert);
-    return;
-  }
   given = getBaseType(given);
   HashBy by;
   Oid hash;
   // Types that the index compares with each other need no conversion.
-  const Oid equal =
-      get_opfamily_member(column.opfamily, column.type, given, BTEqualStrategyNumber);
+  const Oid equal = get_opfamily_member(column.opfamily, column.type, given, BTEqualStrategyNumber);
   if (given == column.type ||
       (OidIsValid(equal) && cache_key::hash_function(column, given, &by, &hash))) {
     argument->type = given;
@@ -62,19 +53,19 @@ void find_conversion(KeyArgument* argument, Oid given, Relation relation,
       argument->how = KeyArgument::How::kByFunction;
       fmgr_info(function, &argument->convert);
       return;
-    case COERCION_PATH_COERCEVIAIO: {
-      Oid output;
-      bool is_varlena;
-      argument->how = KeyArgument::How::kByText;
-      getTypeOutputInfo(given, &output, &is_varlena);
-      fmgr_info(output, &argument->output);
-      getTypeInputInfo(column.type, &function, &argument->io_parameter);
-      fmgr_info(function, &argument->convert);
-      return;
-    }
+    case COERCION_PATH_COERCEVIAIO:
+      break;
     default:
-      refuse_type(relation, column, given);
+      // What a client sends without a type arrives as text.
+      if (given != TEXTOID && given != UNKNOWNOID) refuse_type(relation, column, given);
   }
+  Oid output;
+  bool is_varlena;
+  argument->how = KeyArgument::How::kByText;
+  getTypeOutputInfo(given, &output, &is_varlena);
+  fmgr_info(output, &argument->output);
+  getTypeInputInfo(column.type, &function, &argument->io_parameter);
+  fmgr_info(function, &argument->convert);
 }
 
 }  // namespace
@@ -109,14 +100,14 @@ void read_key_arguments(KeyArguments* result, FunctionCallInfo fcinfo, int first
     }
     find_conversion(argument, given, relation, column);
     const bool cross_type = argument->type != column.type;
-    const Oid equal = cross_type ? get_opfamily_member(column.opfamily, column.type,
-                                                       argument->type, BTEqualStrategyNumber)
+    const Oid equal = cross_type ? get_opfamily_member(column.opfamily, column.type, argument->type,
+                                                       BTEqualStrategyNumber)
                                  : column.equal_op;
     HashBy by;
     Oid hash;
     (void)cache_key::hash_function(column, argument->type, &by, &hash);
-    make_key_part(&result->parts[i], column.attribute, column.collation, argument->type,
-                  cross_type, get_opcode(equal), by, hash);
+    make_key_part(&result->parts[i], column.attribute, column.collation, argument->type, cross_type,
+                  get_opcode(equal), by, hash);
   }
 }
 
@@ -126,9 +117,6 @@ Datum convert_key_value(KeyArgument* argument, Datum value) {
       return FunctionCall1(&argument->convert, value);
     case KeyArgument::How::kByText:
       return InputFunctionCall(&argument->convert, OutputFunctionCall(&argument->output, value),
-                               argument->io_parameter, -1);
-    case KeyArgument::How::kFromLiteral:
-      return InputFunctionCall(&argument->convert, DatumGetCString(value),
                                argument->io_parameter, -1);
     case KeyArgument::How::kAsItIs:
       break;

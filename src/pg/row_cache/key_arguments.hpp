@@ -15,7 +15,7 @@ struct KeyArgument {
   int number;        // of the function's argument
   Oid type;          // of the values after the conversion
   FmgrInfo convert;  // fn_oid is invalid if there is nothing to do
-  enum class How : std::uint8_t { kAsItIs, kByFunction, kByText, kFromLiteral } how;
+  enum class How : std::uint8_t { kAsItIs, kByFunction, kByText } how;
   FmgrInfo output;   // kByText
   Oid io_parameter;  // of the type's input function
 };

@@ -50,8 +50,7 @@ void make_key_list(KeyList* list, KeyPart* parts, int part_count, int any_column
     for (; table[place] != kFree && !seen; place = (place + 1) & (table_size - 1)) {
       const std::uint32_t other = table[place];
       seen = list->hashes[other] == hash &&
-             DatumGetBool(
-                 FunctionCall2Coll(&equal, collation, list->elements[other], values[i]));
+             DatumGetBool(FunctionCall2Coll(&equal, collation, list->elements[other], values[i]));
     }
     if (seen) continue;
     table[place] = static_cast<std::uint32_t>(list->count);

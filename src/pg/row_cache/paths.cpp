@@ -80,10 +80,9 @@ bool match_qual(const CachedKey& key, int i, Expr* qual, Match* match) {
   planned.collation = column.collation;
   planned.equal_function = get_opcode(op);
   if (IsA(qual, ScalarArrayOpExpr)) {
-    const Oid equal = planned.cross_type
-                          ? get_opfamily_member(column.opfamily, planned.type, planned.type,
-                                                BTEqualStrategyNumber)
-                          : column.equal_op;
+    const Oid equal = planned.cross_type ? get_opfamily_member(column.opfamily, planned.type,
+                                                               planned.type, BTEqualStrategyNumber)
+                                         : column.equal_op;
     if (!OidIsValid(equal)) return false;
     match->data.any_column = i;
     match->data.element_equal = get_opcode(equal);
@@ -150,12 +149,12 @@ void add_cached_path(PlannerInfo* root, RelOptInfo* rel, Index rti, const IndexP
   path->path.rows = index_path->path.rows;
   path->flags = CUSTOMPATH_SUPPORT_PROJECTION;
   path->methods = &kPathMethods;
-  path->custom_private = list_make4(write_plan_data(match.data), match.clauses, match.quals,
-                                    match.values);
+  path->custom_private =
+      list_make4(write_plan_data(match.data), match.clauses, match.quals, match.values);
   double keys = 1;
   if (match.data.any_column >= 0)
-    keys = compat::array_length(
-        root, static_cast<Node*>(list_nth(match.values, match.data.any_column)));
+    keys = compat::array_length(root,
+                                static_cast<Node*>(list_nth(match.values, match.data.any_column)));
   QualCost qual;
   cost_qual_eval(&qual, rel->baserestrictinfo, root);
   path->path.startup_cost = qual.startup;
@@ -192,9 +191,8 @@ List* paths_over(PlannerInfo* root, RelOptInfo* rel, IndexOptInfo* index) {
 void set_pathlist(PlannerInfo* root, RelOptInfo* rel, Index rti, RangeTblEntry* entry) {
   if (previous_pathlist) previous_pathlist(root, rel, rti, entry);
   if (entry->rtekind != RTE_RELATION || entry->inh ||
-      (entry->relkind != RELKIND_RELATION && entry->relkind != RELKIND_MATVIEW) ||
-      !enabled() || attachments::is_stranger(entry->relid) || !attachments::any() ||
-      is_dummy_rel(rel))
+      (entry->relkind != RELKIND_RELATION && entry->relkind != RELKIND_MATVIEW) || !enabled() ||
+      attachments::is_stranger(entry->relid) || !attachments::any() || is_dummy_rel(rel))
     return;
   const CmdType command = root->parse->commandType;
   // Rows that are locked, or checked again later, are read by their place in the table.

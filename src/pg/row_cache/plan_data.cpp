@@ -50,8 +50,8 @@ KeyPart* make_key_parts(const PlanData& data) {
       static_cast<KeyPart*>(palloc0(sizeof(KeyPart) * static_cast<std::size_t>(data.count)));
   for (int i = 0; i < data.count; ++i) {
     const PlanColumn& column = data.columns[i];
-    make_key_part(&parts[i], column.attribute, column.collation, column.type,
-                  column.cross_type, column.equal_function, column.hash_by, column.hash_function);
+    make_key_part(&parts[i], column.attribute, column.collation, column.type, column.cross_type,
+                  column.equal_function, column.hash_by, column.hash_function);
   }
   return parts;
 }

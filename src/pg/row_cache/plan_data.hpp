@@ -20,9 +20,9 @@ struct PlanData {
   Oid index;
   TransactionId index_xmin;
   Mode mode;
-  AttrNumber needed;       // the last column that is read
-  int any_column;          // that is compared with = ANY; -1: none
-  Oid element_equal;       // of two elements of its array
+  AttrNumber needed;  // the last column that is read
+  int any_column;     // that is compared with = ANY; -1: none
+  Oid element_equal;  // of two elements of its array
   int count;
   PlanColumn columns[INDEX_MAX_KEYS];
 };

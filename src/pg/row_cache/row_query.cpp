@@ -39,9 +39,8 @@ SPIPlanPtr prepare(const CachedKey& key, Oid* types) {
   StringInfoData query;
   initStringInfo(&query);
   appendStringInfo(&query, "SELECT t FROM %s t WHERE ",
-                   quote_qualified_identifier(
-                       get_namespace_name(get_rel_namespace(key.relation)),
-                       get_rel_name(key.relation)));
+                   quote_qualified_identifier(get_namespace_name(get_rel_namespace(key.relation)),
+                                              get_rel_name(key.relation)));
   for (int i = 0; i < key.count; ++i) {
     appendStringInfo(&query, "%st.%s", i > 0 ? " AND " : "",
                      quote_identifier(get_attname(key.relation, key.columns[i].attribute, false)));
@@ -68,8 +67,7 @@ SPIPlanPtr plan_for(const CachedKey& key, Oid* types) {
     control.entrysize = sizeof(KeptPlan);
     kept = hash_create("pg_writecache row queries", 16, &control, HASH_ELEM | HASH_BLOBS);
   }
-  auto* entry =
-      static_cast<KeptPlan*>(hash_search(kept, &key.relation, HASH_FIND, nullptr));
+  auto* entry = static_cast<KeptPlan*>(hash_search(kept, &key.relation, HASH_FIND, nullptr));
   if (entry != nullptr && fits(*entry, key, types)) return entry->plan;
   SPIPlanPtr plan = prepare(key, types);
   bool found;

@@ -23,9 +23,7 @@ class LwSharedLocks final : public SharedLocks {
   void acquire_shared(std::uint32_t id) noexcept override {
     LWLockAcquire(&base_[id].lock, LW_SHARED);
   }
-  void acquire(std::uint32_t id) noexcept override {
-    LWLockAcquire(&base_[id].lock, LW_EXCLUSIVE);
-  }
+  void acquire(std::uint32_t id) noexcept override { LWLockAcquire(&base_[id].lock, LW_EXCLUSIVE); }
   void release(std::uint32_t id) noexcept override { LWLockRelease(&base_[id].lock); }
   void set(LWLockPadded* base) { base_ = base; }
 
@@ -44,8 +42,8 @@ constinit bool ready = false;
 void request() {
   if (previous_request) previous_request();
   if (settings::cache_size_kb == 0) return;
-  geometry = cache_geometry(
-      std::size_t{static_cast<unsigned>(settings::cache_size_kb)} * 1024, kMaxSpaces);
+  geometry = cache_geometry(std::size_t{static_cast<unsigned>(settings::cache_size_kb)} * 1024,
+                            kMaxSpaces);
   RequestAddinShmemSpace(add_size(geometry.bytes, kCacheLine));
   RequestNamedLWLockTranche(kTranche, static_cast<int>(geometry.shards) + 1);
 }
@@ -59,8 +57,8 @@ void startup() {
   LWLockRelease(AddinShmemInitLock);
   auto* locks = new (locks_storage) LwSharedLocks;
   locks->set(GetNamedLWLockTranche(kTranche));
-  auto* aligned = reinterpret_cast<std::byte*>(
-      TYPEALIGN(kCacheLine, reinterpret_cast<std::uintptr_t>(memory)));
+  auto* aligned =
+      reinterpret_cast<std::byte*>(TYPEALIGN(kCacheLine, reinterpret_cast<std::uintptr_t>(memory)));
   new (cache_storage) RowCache(aligned, geometry, *locks);
   ready = true;
 }
@@ -114,8 +112,7 @@ bool enabled() { return ready; }
 void require() {
   if (ready) return;
   require_buffer();
-  ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-          errmsg("there is no row cache"),
+  ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE), errmsg("there is no row cache"),
           errhint("Set \"writecache.cache_size\" and restart the server."));
 }
 

@@ -18,9 +18,7 @@ void require();
 RowCache& cache();
 
 // The number under which a relation of this database is cached.
-inline std::uint64_t space_of(Oid relation) {
-  return std::uint64_t{MyDatabaseId} << 32 | relation;
-}
+inline std::uint64_t space_of(Oid relation) { return std::uint64_t{MyDatabaseId} << 32 | relation; }
 inline Oid relation_of(std::uint64_t space) { return static_cast<Oid>(space); }
 inline Oid database_of(std::uint64_t space) { return static_cast<Oid>(space >> 32); }
 

@@ -23,6 +23,7 @@ int sync_interval_ms = 1000;
 
 int bulk_bypass_kb = 16 * 1024;
 bool capture = true;
+int compute_wait_ms = 5000;
 bool read_cache = true;
 bool read_pending = true;
 int wait_timeout_ms = 10000;
@@ -44,6 +45,11 @@ void define() {
   DefineCustomBoolVariable("writecache.capture", "Lets attached tables capture INSERT and COPY.",
                            "Off: every statement does what it would do without the extension.",
                            &capture, true, PGC_USERSET, 0, nullptr, nullptr, nullptr);
+  DefineCustomIntVariable(
+      "writecache.compute_wait",
+      "How long a reader waits for another session that computes the same row of a view.",
+      "Then it computes the row itself. 0 never waits.", &compute_wait_ms, 5000, 0, INT_MAX,
+      PGC_USERSET, GUC_UNIT_MS, nullptr, nullptr, nullptr);
   DefineCustomStringVariable(
       "writecache.directory", "Directory of the buffer file.",
       "Empty: pg_dynshmem in the data directory, which base backups leave out.", &directory, "",
@@ -70,7 +76,8 @@ void define() {
   DefineCustomIntVariable(
       "writecache.pass_through_failures",
       "New rows go straight to a table whose flushes failed this many times in a row.",
-      "Or which is paused; until a flush succeeds. They overtake what is pending. 0 never lets them.",
+      "Or which is paused; until a flush succeeds. They overtake what is pending. 0 never lets "
+      "them.",
       &pass_through_failures, 5, 0, INT_MAX, PGC_SIGHUP, 0, nullptr, nullptr, nullptr);
   DefineCustomBoolVariable("writecache.read_cache", "Lets queries read rows from the row cache.",
                            "Off: the same plans read the table by its index.", &read_cache, true,

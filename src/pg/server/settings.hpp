@@ -27,6 +27,7 @@ extern int sync_interval_ms;
 // Per session.
 extern int bulk_bypass_kb;
 extern bool capture;
+extern int compute_wait_ms;
 extern bool read_cache;
 extern bool read_pending;
 extern int wait_timeout_ms;

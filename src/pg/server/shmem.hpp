@@ -54,7 +54,8 @@ struct QueueStatus {
   std::uint32_t lock_misses;  // times that the table was locked
   QueueState state;
   bool watermark_applied;
-  std::uint64_t failing_id;  // queue_id if paused or faults > 0; written under the lock, read anywhere
+  std::uint64_t
+      failing_id;  // queue_id if paused or faults > 0; written under the lock, read anywhere
   char last_error[kErrorTextSize];
 };
 

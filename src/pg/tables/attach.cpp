@@ -147,7 +147,7 @@ void notice_late_constraints(Relation relation) {
   pg_unreachable();
 }
 
-constexpr const char* kOptionNames[] = {"flush_interval", "flush_rows",  "flush_bytes",
+constexpr const char* kOptionNames[] = {"flush_interval", "flush_rows",   "flush_bytes",
                                         "when_full",      "read_pending", "on_conflict",
                                         "allow_triggers", "key",          "max_staleness"};
 
@@ -230,10 +230,11 @@ void read_or_raise(Relation relation, AttachedRow* row) {
 void refuse_attached(Relation relation) {
   AttachedRow row;
   if (!read_attached(RelationGetRelid(relation), &row)) return;
-  ereport(ERROR, errcode(ERRCODE_DUPLICATE_OBJECT),
-          errmsg("table \"%s\" is attached already", RelationGetRelationName(relation)),
-          errhint(
-              "Change its options with writecache.alter(), or its mode after writecache.detach()."));
+  ereport(
+      ERROR, errcode(ERRCODE_DUPLICATE_OBJECT),
+      errmsg("table \"%s\" is attached already", RelationGetRelationName(relation)),
+      errhint(
+          "Change its options with writecache.alter(), or its mode after writecache.detach()."));
 }
 
 // Writers may go on, and queries that are planned already.
@@ -311,7 +312,8 @@ PGWC_FUNCTION(pgwc_alter) {
   PreventCommandIfReadOnly("writecache.alter()");
   const Oid relid = relation_argument(fcinfo);
   const pgwc::Mode mode = mode_of(relid);
-  Relation relation = catalog::open_owned(relid, mode == pgwc::Mode::kWriteBack ? kLock : kCachedLock);
+  Relation relation =
+      catalog::open_owned(relid, mode == pgwc::Mode::kWriteBack ? kLock : kCachedLock);
   AttachedRow row;
   read_or_raise(relation, &row);
   check_mode(relation, mode, row);
@@ -334,8 +336,8 @@ PGWC_FUNCTION(pgwc_detach) {
   const pgwc::Mode mode = mode_of(relid);
   // Write-back: against readers, too. A snapshot that sees the buffered rows and not yet the stored
   // ones would see neither in a table that is attached no more.
-  Relation relation =
-      catalog::open_owned(relid, mode == pgwc::Mode::kWriteBack ? AccessExclusiveLock : kCachedLock);
+  Relation relation = catalog::open_owned(
+      relid, mode == pgwc::Mode::kWriteBack ? AccessExclusiveLock : kCachedLock);
   AttachedRow row;
   read_or_raise(relation, &row);
   check_mode(relation, mode, row);
