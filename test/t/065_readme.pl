@@ -41,6 +41,17 @@ t
 1
 
 1007
+
+Custom Scan (RowCache) on products
+  Cache Key: (id = 7)
+  Pattern: write_around
+product 7
+better
+3|product 3
+7|better
+3|product 3
+
+7|100|79.9000000000000000
 OUT
 my @errors = $err =~ /(ERROR: .*|NOTICE: .*)/g;
 is_deeply(\@errors, [
