@@ -7,6 +7,7 @@
 extern "C" {
 #include "access/genam.h"
 #include "access/tupconvert.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_extension.h"
 #include "catalog/pg_type.h"
@@ -58,35 +59,29 @@ inline void check_valid_result_rel(ResultRelInfo* relation) {
 #endif
 }
 
-inline bool is_table_owner(Oid relation, Oid user) {
+inline bool is_owner(Oid catalog, Oid object, Oid user) {
 #if PG_VERSION_NUM >= 160000
-  return object_ownercheck(RelationRelationId, relation, user);
+  return object_ownercheck(catalog, object, user);
 #else
-  return pg_class_ownercheck(relation, user);
+  switch (catalog) {
+    case RelationRelationId:
+      return pg_class_ownercheck(object, user);
+    case ExtensionRelationId:
+      return pg_extension_ownercheck(object, user);
+    case DatabaseRelationId:
+      return pg_database_ownercheck(object, user);
+    default:
+      Assert(catalog == TypeRelationId);
+      return pg_type_ownercheck(object, user);
+  }
 #endif
 }
 
-inline bool is_extension_owner(Oid extension, Oid user) {
-#if PG_VERSION_NUM >= 160000
-  return object_ownercheck(ExtensionRelationId, extension, user);
+inline MinimalTuple form_minimal_tuple(TupleDesc desc, Datum* values, bool* nulls) {
+#if PG_VERSION_NUM >= 180000
+  return heap_form_minimal_tuple(desc, values, nulls, 0);
 #else
-  return pg_extension_ownercheck(extension, user);
-#endif
-}
-
-inline bool is_database_owner(Oid database, Oid user) {
-#if PG_VERSION_NUM >= 160000
-  return object_ownercheck(DatabaseRelationId, database, user);
-#else
-  return pg_database_ownercheck(database, user);
-#endif
-}
-
-inline bool is_type_owner(Oid type, Oid user) {
-#if PG_VERSION_NUM >= 160000
-  return object_ownercheck(TypeRelationId, type, user);
-#else
-  return pg_type_ownercheck(type, user);
+  return heap_form_minimal_tuple(desc, values, nulls);
 #endif
 }
 

@@ -37,7 +37,7 @@ Datum interval_of(std::int64_t us) {
 bool may_see_errors(Oid relation) {
   return has_privs_of_role(GetUserId(), ROLE_PG_READ_ALL_STATS) ||
          (SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relation)) &&
-          compat::is_table_owner(relation, GetUserId()));
+          compat::is_owner(RelationRelationId, relation, GetUserId()));
 }
 
 Datum int64_of(std::uint64_t value) { return Int64GetDatum(static_cast<std::int64_t>(value)); }

@@ -1,5 +1,6 @@
 #include "pg/row_cache/fill.hpp"
 
+#include "pg/boundary/compat.hpp"
 #include "pg/row_cache/store.hpp"
 
 extern "C" {
@@ -40,7 +41,7 @@ MinimalTuple flatten(TupleTableSlot* row) {
       if (!row->tts_isnull[i] && is_packed_away(TupleDescAttr(desc, i), values[i]))
         values[i] = PointerGetDatum(
             detoast_attr(reinterpret_cast<struct varlena*>(DatumGetPointer(values[i]))));
-    tuple = heap_form_minimal_tuple(desc, values, row->tts_isnull);
+    tuple = compat::form_minimal_tuple(desc, values, row->tts_isnull);
   }
   return tuple->t_len <= cache().max_row() ? tuple : nullptr;
 }

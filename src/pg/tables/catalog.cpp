@@ -95,7 +95,7 @@ Relation open_named(Oid relation, LOCKMODE lock) {
 Relation open_owned(Oid relation, LOCKMODE lock) {
   const auto check = [&] {
     if (SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relation)) &&
-        !compat::is_table_owner(relation, GetUserId()))
+        !compat::is_owner(RelationRelationId, relation, GetUserId()))
       aclcheck_error(ACLCHECK_NOT_OWNER, get_relkind_objtype(get_rel_relkind(relation)),
                      get_rel_name(relation));
   };

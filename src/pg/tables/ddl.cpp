@@ -47,7 +47,7 @@ void drain_locked(Oid relation) {
 }
 
 bool may_change(Oid relation) {
-  return compat::is_table_owner(relation, GetUserId()) ||
+  return compat::is_owner(RelationRelationId, relation, GetUserId()) ||
          pg_class_aclmask(relation, GetUserId(), ACL_TRUNCATE | ACL_TRIGGER, ACLMASK_ANY) != 0;
 }
 
@@ -196,7 +196,7 @@ bool drops_the_extension(const DropStmt* drop) {
     if (strcmp(strVal(lfirst(cell)), kExtension) == 0) {
       // Others are told by PostgreSQL.
       const Oid extension = get_extension_oid(kExtension, true);
-      return OidIsValid(extension) && compat::is_extension_owner(extension, GetUserId());
+      return OidIsValid(extension) && compat::is_owner(ExtensionRelationId, extension, GetUserId());
     }
   return false;
 }
@@ -232,7 +232,7 @@ bool drops_the_extension(const DropOwnedStmt* drop) {
 void drain_for_domain(const AlterDomainStmt* alter) {
   if (alter->subtype == '\0' || strchr("COV", alter->subtype) == nullptr) return;
   const Oid domain = LookupTypeNameOid(nullptr, makeTypeNameFromNameList(alter->typeName), true);
-  if (!OidIsValid(domain) || !compat::is_type_owner(domain, GetUserId())) return;
+  if (!OidIsValid(domain) || !compat::is_owner(TypeRelationId, domain, GetUserId())) return;
   ListCell* cell;
   foreach (cell, catalog::all_attached()) {
     const Oid table = lfirst_oid(cell);
@@ -368,7 +368,7 @@ void refuse_trigger_of_others(const RangeVar* name) {
   foreach (cell, tables) {
     const Attachment* attachment = attachments::find_write_back(lfirst_oid(cell));
     if (attachment != nullptr && attachment->allow_triggers &&
-        !compat::is_table_owner(lfirst_oid(cell), GetUserId()))
+        !compat::is_owner(RelationRelationId, lfirst_oid(cell), GetUserId()))
       ereport(ERROR, errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
               errmsg("must be owner of table \"%s\" to create a trigger on it",
                      get_rel_name(lfirst_oid(cell))),

@@ -35,7 +35,7 @@ bool may_copy(Oid database) {
   if (!HeapTupleIsValid(tuple)) return false;
   const bool is_template = reinterpret_cast<Form_pg_database>(GETSTRUCT(tuple))->datistemplate;
   ReleaseSysCache(tuple);
-  return may_create && (is_template || compat::is_database_owner(database, GetUserId()));
+  return may_create && (is_template || compat::is_owner(DatabaseRelationId, database, GetUserId()));
 }
 
 // These fail, or wait, while anybody else is connected to the database; a flush worker can
@@ -72,7 +72,7 @@ void send_worker_away(Node* statement) {
   // Who is not allowed to must not hold up the flush of that database. PostgreSQL tells them.
   const bool allowed = IsA(statement, CreatedbStmt)
                            ? may_copy(database)
-                           : compat::is_database_owner(database, GetUserId());
+                           : compat::is_owner(DatabaseRelationId, database, GetUserId());
   if (allowed) workers::keep_away(database, IsA(statement, DropdbStmt));
 }
 
