@@ -121,7 +121,7 @@ ALTER TABLE away RENAME TO missing;
 SELECT is((SELECT state FROM writecache.tables WHERE relation = 'broken'::regclass), 'paused', 'it cannot know that it is mended');
 SELECT writecache.alter('broken');
 INSERT INTO broken VALUES (3);
-SELECT is(pending('broken'), 3::bigint, 'new rows are taken');
+SELECT is((SELECT rows_captured FROM writecache.stat_write_back WHERE relation = 'broken'::regclass), 3::bigint, 'new rows are taken');
 SELECT is(writecache.flush('broken') >= 0, true, 'alter tells it');
 SELECT is((SELECT string_agg(id::text, ' ' ORDER BY id) FROM broken), '1 2 3', 'its rows are stored');
 SELECT is((SELECT string_agg(id::text, ' ' ORDER BY id) FROM missing), '1 2 3', 'once');
