@@ -145,12 +145,22 @@ bool CacheSpaces::forget(std::uint64_t space) noexcept {
   if (!slot.entries.compare_exchange_strong(none, kTakenOver)) return false;
   raise_floor(slot.epoch.load());
   ids_[no].store(kTombstone, std::memory_order_release);
+  clear_tombstones(no);
   control_->used.fetch_sub(1, std::memory_order_relaxed);
   control_->empty.fetch_sub(1, std::memory_order_relaxed);
   // Pins that came too late have not been taken off `empty`; giving them back will add one to it.
   if (slot.entries.fetch_sub(kTakenOver) != kTakenOver)
     control_->empty.fetch_sub(1, std::memory_order_relaxed);
   return true;
+}
+
+// Look-ups need to go on behind a free slot only if there is something.
+void CacheSpaces::clear_tombstones(SpaceNo no) noexcept {
+  if (ids_[no + 1 == max_ ? 0 : no + 1].load(std::memory_order_relaxed) != 0) return;
+  while (ids_[no].load(std::memory_order_relaxed) == kTombstone) {
+    ids_[no].store(0, std::memory_order_release);
+    no = (no == 0 ? max_ : no) - 1;
+  }
 }
 
 SpaceNo CacheSpaces::find_or_add(std::uint64_t space) noexcept {

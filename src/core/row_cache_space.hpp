@@ -94,6 +94,7 @@ class CacheSpaces {
   SpaceNo start(std::uint64_t space) const noexcept;
   // Under the lock, for a space that is not in the table. The slot comes with one pin.
   SpaceNo add(std::uint64_t space, bool from_others) noexcept;
+  void clear_tombstones(SpaceNo no) noexcept;
   void raise_floor(std::uint64_t epoch) noexcept;
 
   std::uint32_t max_;
