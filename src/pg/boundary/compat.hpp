@@ -15,6 +15,7 @@ extern "C" {
 #include "nodes/nodeFuncs.h"
 #include "nodes/pathnodes.h"
 #include "nodes/plannodes.h"
+#include "optimizer/appendinfo.h"
 #include "storage/proc.h"
 #include "storage/procarray.h"
 #include "utils/acl.h"
@@ -82,6 +83,27 @@ inline MinimalTuple form_minimal_tuple(TupleDesc desc, Datum* values, bool* null
   return heap_form_minimal_tuple(desc, values, nulls, 0);
 #else
   return heap_form_minimal_tuple(desc, values, nulls);
+#endif
+}
+
+// The first columns only; without defaults and constraints.
+inline TupleDesc first_columns(TupleDesc desc, int count) {
+#if PG_VERSION_NUM >= 180000
+  return CreateTupleDescTruncatedCopy(desc, count);
+#else
+  TupleDesc copy = CreateTupleDescCopy(desc);
+  copy->natts = count;
+  return copy;
+#endif
+}
+
+// An expression over the topmost parent of a partition, or of a join of partitions, becomes one
+// over these.
+inline Node* translate_to_child(PlannerInfo* root, Node* node, RelOptInfo* child) {
+#if PG_VERSION_NUM >= 160000
+  return adjust_appendrel_attrs_multilevel(root, node, child, child->top_parent);
+#else
+  return adjust_appendrel_attrs_multilevel(root, node, child->relids, child->top_parent_relids);
 #endif
 }
 

@@ -10,6 +10,8 @@ namespace pgwc {
 
 bool uses_place(RelOptInfo* rel, Index rti, const RangeTblEntry* entry) {
   Bitmapset* used = nullptr;
+  // Of a partition that the query does not name, attr_needed says nothing.
+  pull_varattnos(reinterpret_cast<Node*>(rel->reltarget->exprs), rti, &used);
   ListCell* cell;
   foreach (cell, rel->baserestrictinfo)
     pull_varattnos(reinterpret_cast<Node*>(lfirst_node(RestrictInfo, cell)->clause), rti, &used);

@@ -53,7 +53,8 @@ bool make_claim(Relation relation, TupleTableSlot* slot, OffsetNumber root, Clai
   LockBuffer(pinned->buffer, BUFFER_LOCK_SHARE);
   const bool frozen = HeapTupleHeaderXminFrozen(header) || raw == FrozenTransactionId;
   const Deleted fate = deleted(header);
-  claim->page_lsn = PageGetLSN(BufferGetPage(pinned->buffer));
+  // Hints raise it under a shared lock.
+  claim->page_lsn = BufferGetLSNAtomic(pinned->buffer);
   LockBuffer(pinned->buffer, BUFFER_LOCK_UNLOCK);
   if (fate == Deleted::kYes) return false;
   if (!frozen && TransactionIdIsCurrentTransactionId(raw)) return false;

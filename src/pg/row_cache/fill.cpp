@@ -1,5 +1,7 @@
 #include "pg/row_cache/fill.hpp"
 
+#include <algorithm>
+
 #include "pg/boundary/compat.hpp"
 #include "pg/row_cache/store.hpp"
 
@@ -17,14 +19,24 @@ bool is_packed_away(const FormData_pg_attribute* attribute, Datum value) {
          !VARATT_IS_SHORT(DatumGetPointer(value));
 }
 
+// A row that is older than the table's last columns has a value for them only in the catalog, where
+// it may not be committed: only what the row itself has is cached.
+int stored_columns(const TupleTableSlot* row) {
+  const int all = row->tts_tupleDescriptor->natts;
+  if (!TTS_IS_BUFFERTUPLE(row)) return all;
+  const auto* pinned = reinterpret_cast<const BufferHeapTupleTableSlot*>(row);
+  return std::min<int>(all, HeapTupleHeaderGetNatts(pinned->base.tuple->t_data));
+}
+
 }  // namespace
 
 MinimalTuple flatten(TupleTableSlot* row) {
   TupleDesc desc = row->tts_tupleDescriptor;
+  const int count = stored_columns(row);
   slot_getallattrs(row);
   std::size_t size = 0;
   bool any = false;
-  for (int i = 0; i < desc->natts; ++i) {
+  for (int i = 0; i < count; ++i) {
     if (row->tts_isnull[i] || !is_packed_away(TupleDescAttr(desc, i), row->tts_values[i])) continue;
     any = true;
     size += toast_raw_datum_size(row->tts_values[i]);
@@ -34,13 +46,14 @@ MinimalTuple flatten(TupleTableSlot* row) {
   if (!any) {
     tuple = ExecCopySlotMinimalTuple(row);
   } else {
-    const auto columns = static_cast<std::size_t>(desc->natts);
+    const auto columns = static_cast<std::size_t>(count);
     auto* values = static_cast<Datum*>(palloc(columns * sizeof(Datum)));
     memcpy(values, row->tts_values, columns * sizeof(Datum));
-    for (int i = 0; i < desc->natts; ++i)
+    for (int i = 0; i < count; ++i)
       if (!row->tts_isnull[i] && is_packed_away(TupleDescAttr(desc, i), values[i]))
         values[i] = PointerGetDatum(
             detoast_attr(reinterpret_cast<struct varlena*>(DatumGetPointer(values[i]))));
+    if (count < desc->natts) desc = compat::first_columns(desc, count);
     tuple = compat::form_minimal_tuple(desc, values, row->tts_isnull);
   }
   return tuple->t_len <= cache().max_row() ? tuple : nullptr;

@@ -75,6 +75,26 @@ void open_fetcher(Fetcher* fetcher, Relation relation, const Call& call) {
   fetcher->memory = CurrentMemoryContext;
 }
 
+// Whether rows may have values of columns only in the catalog, from where nobody takes them once a
+// row has left its table.
+bool may_lack_columns(TupleDesc desc) {
+  return desc->constr != nullptr && desc->constr->missing != nullptr;
+}
+
+Datum row_datum(TupleTableSlot* slot) {
+  TupleDesc desc = slot->tts_tupleDescriptor;
+  if (!may_lack_columns(desc)) return ExecFetchSlotHeapTupleDatum(slot);
+  slot_getallattrs(slot);
+  return HeapTupleGetDatum(heap_form_tuple(desc, slot->tts_values, slot->tts_isnull));
+}
+
+void put_row(Tuplestorestate* rows, TupleTableSlot* slot) {
+  TupleDesc desc = slot->tts_tupleDescriptor;
+  if (!may_lack_columns(desc)) return tuplestore_puttupleslot(rows, slot);
+  slot_getallattrs(slot);
+  tuplestore_putvalues(rows, desc, slot->tts_values, slot->tts_isnull);
+}
+
 bool is_computed(const CachedKey& key) {
   return key.relkind == RELKIND_VIEW || key.relkind == RELKIND_FOREIGN_TABLE;
 }
@@ -105,7 +125,7 @@ PGWC_FUNCTION(pgwc_get) {
   open_fetcher(&fetcher, relation, *call);
   TupleTableSlot* slot = fetch(&fetcher, values);
   const bool found = slot != nullptr;
-  const Datum row = found ? ExecFetchSlotHeapTupleDatum(slot) : Datum{0};
+  const Datum row = found ? row_datum(slot) : Datum{0};
   close(&fetcher);
   table_close(relation, NoLock);
   if (!found) PG_RETURN_NULL();
@@ -189,7 +209,7 @@ PGWC_FUNCTION(pgwc_get_many) {
         continue;
       }
     }
-    tuplestore_puttupleslot(result->setResult, slot != nullptr ? slot : absent);
+    put_row(result->setResult, slot != nullptr ? slot : absent);
     MemoryContextSwitchTo(old);
   }
   if (call->direct) close(&fetcher);

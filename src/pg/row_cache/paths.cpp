@@ -29,9 +29,11 @@ constinit set_rel_pathlist_hook_type previous_pathlist = nullptr;
 Plan* plan_path(PlannerInfo* root, RelOptInfo* rel, CustomPath* path, List* target_list,
                 List* clauses, List* children);
 
+List* take_values_from(PlannerInfo* root, List* path_data, RelOptInfo* child);
+
 const CustomPathMethods kPathMethods = {.CustomName = cached_scan::kName,
                                         .PlanCustomPath = plan_path,
-                                        .ReparameterizeCustomPathByChild = nullptr};
+                                        .ReparameterizeCustomPathByChild = take_values_from};
 
 // A hit costs about as much as a few operators.
 constexpr double kOperatorsPerHit = 8;
@@ -109,6 +111,8 @@ bool match_column(const CachedKey& key, int i, List* index_clauses, Match* match
 AttrNumber last_needed(RelOptInfo* rel, Index rti, const ParamPathInfo* parameters,
                        const CachedKey& key) {
   Bitmapset* used = nullptr;
+  // Of a partition that the query does not name, attr_needed says nothing.
+  pull_varattnos(reinterpret_cast<Node*>(rel->reltarget->exprs), rti, &used);
   ListCell* cell;
   foreach (cell, rel->baserestrictinfo)
     pull_varattnos(reinterpret_cast<Node*>(lfirst_node(RestrictInfo, cell)->clause), rti, &used);
@@ -234,6 +238,15 @@ Plan* plan_path(PlannerInfo* root, RelOptInfo* rel, CustomPath* path, List* targ
   scan->custom_exprs = list_make2(lfourth(path->custom_private), lthird(path->custom_private));
   scan->methods = cached_scan::methods();
   return &scan->scan.plan;
+}
+
+// A join of partitions: the values come from a partition of the other side, not from all of it.
+List* take_values_from(PlannerInfo* root, List* path_data, RelOptInfo* child) {
+  List* translated = list_make1(linitial(path_data));
+  for (int i = 1; i < list_length(path_data); ++i)
+    translated = lappend(translated, compat::translate_to_child(
+                                         root, static_cast<Node*>(list_nth(path_data, i)), child));
+  return translated;
 }
 
 }  // namespace
