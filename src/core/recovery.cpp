@@ -273,7 +273,7 @@ std::vector<Xid> Recovery::transactions() const {
   return {xids.begin(), xids.end()};
 }
 
-SettleReport Recovery::settle(const FateOf& fate_of, std::int64_t now_us, bool power_lost) {
+SettleReport Recovery::judge(const FateOf& fate_of, std::int64_t now_us, bool power_lost) {
   SettleReport report{};
   BufferControl& control = *buffer_.control_;
   // Damage to a sequence number shows only if it is impossible.
@@ -345,8 +345,11 @@ SettleReport Recovery::settle(const FateOf& fate_of, std::int64_t now_us, bool p
     --control.parked_count;
     buffer_.release_block(b, false);
   }
-  std::atomic_ref<std::uint32_t>(control.settled).store(1, std::memory_order_release);
   return report;
+}
+
+void Recovery::allow_use() noexcept {
+  std::atomic_ref<std::uint32_t>(buffer_.control_->settled).store(1, std::memory_order_release);
 }
 
 std::uint64_t Recovery::apply_watermark(WriteBuffer& buffer, QueueNo no,
@@ -360,6 +363,8 @@ std::uint64_t Recovery::apply_watermark(WriteBuffer& buffer, QueueNo no,
     for (FrameCursor cursor(buffer.block_start(b), desc.used); cursor.next();) {
       FrameHeader& frame = cursor.header();
       if (frame_state(frame) != FrameState::kPublished || frame.seq > seq) continue;
+      // Every snapshot finds the rows in the table.
+      std::atomic_ref<Xid>(frame.flush_xid).store(kFrozenXid, std::memory_order_release);
       set_frame_state(frame, FrameState::kFlushed);
       --desc.unflushed_frames;
       queue.pending_rows -= frame.row_count;

@@ -62,8 +62,15 @@ class Recovery {
   // std::bad_alloc.
   std::vector<Xid> transactions() const;
   // Exclusive: the caller makes sure that it runs once and nothing beside it. May throw
-  // std::bad_alloc.
-  SettleReport settle(const FateOf& fate_of, std::int64_t now_us, bool power_lost = false);
+  // std::bad_alloc. judge() decides, allow_use() lets everybody in; who forces the verdicts to disk
+  // does so in between.
+  SettleReport settle(const FateOf& fate_of, std::int64_t now_us, bool power_lost = false) {
+    const SettleReport report = judge(fate_of, now_us, power_lost);
+    allow_use();
+    return report;
+  }
+  SettleReport judge(const FateOf& fate_of, std::int64_t now_us, bool power_lost);
+  void allow_use() noexcept;
   // Everything the queue holds up to `seq` is in the table by the watermark's word. Returns the
   // rows dropped. For the queue's flusher, before its first batch.
   static std::uint64_t apply_watermark(WriteBuffer& buffer, QueueNo queue,

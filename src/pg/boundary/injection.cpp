@@ -38,6 +38,17 @@ void reach(const char* point) {
   kill(getpid(), std::strcmp(action_setting, "stop") == 0 ? SIGSTOP : SIGKILL);
 }
 
+void keep_synced(const void* data, unsigned long bytes) {
+  const char* path = getenv("PGWC_TEST_SYNCED");
+  if (path == nullptr) return;
+  char next[1024];
+  snprintf(next, sizeof(next), "%s.next", path);
+  FILE* file = fopen(next, "w");
+  if (file == nullptr || fwrite(data, 1, bytes, file) != bytes || fclose(file) != 0 ||
+      rename(next, path) != 0)
+    ereport(FATAL, errmsg("could not write \"%s\": %m", path));
+}
+
 }  // namespace pgwc::injection
 
 #endif

@@ -12,10 +12,15 @@ namespace pgwc::injection {
 
 void define_settings();
 void reach(const char* point);
+// What a power loss would leave of the file at least: a copy of it, made at each sync, at the place
+// that the environment variable PGWC_TEST_SYNCED names.
+void keep_synced(const void* data, unsigned long bytes);
 
 }  // namespace pgwc::injection
 
 #define PGWC_INJECT(point) ::pgwc::injection::reach(point)
+#define PGWC_KEEP_SYNCED(data, bytes) ::pgwc::injection::keep_synced(data, bytes)
 #else
+#define PGWC_KEEP_SYNCED(data, bytes) static_cast<void>(0)
 #define PGWC_INJECT(point) static_cast<void>(0)
 #endif

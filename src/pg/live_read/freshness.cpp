@@ -104,8 +104,9 @@ bool store_what_is_seen(Oid relation, Snapshot snapshot) {
   ensure_settled();
   const std::uint64_t id = attachment->queue_id();
   const QueueNo queue = attachments::find_queue(attachment);
-  if (queue == kNoQueueNo || live_read::is_empty(queue, id, relation, snapshot) ||
-      !live_read::sees_any(queue, id, relation, snapshot, false))
+  if (queue == kNoQueueNo || live_read::is_empty(queue, id, relation, snapshot)) return false;
+  flush::drop_what_is_stored(queue, attachment->number);
+  if (!live_read::sees_any(queue, id, relation, snapshot, false))
     return false;
   if (IsolationUsesXactSnapshot()) raise_unserializable(relation);
   const TimestampTz deadline =

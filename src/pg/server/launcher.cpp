@@ -101,13 +101,7 @@ TimestampTz start_wanted(TimestampTz now) {
 }
 
 void sync_file(std::uint64_t seq) {
-  const int error = buffer_file().sync();
-  if (error != 0) {
-    errno = error;
-    ereport(WARNING, errcode_for_file_access(),
-            errmsg("could not sync write buffer file \"%s\": %m", buffer_path()));
-    return;
-  }
+  if (sync_buffer() != 0) return;
   server->synced_seq.store(seq);
   server->last_sync.store(GetCurrentTimestamp());
 }

@@ -295,11 +295,18 @@ void settle() {
   for (std::size_t i = 0; i < count; ++i) fates[i] = fate_of(sorted[i]);
   PGWC_INJECT("settle-begin");
   SettleReport report{};
+  const bool power_lost = buffer_file().header().power_lost != 0;
   no_throw([&] {
-    report = Recovery(buffer()).settle(KnownFates(sorted, fates, count), GetCurrentTimestamp(),
-                                       buffer_file().header().power_lost != 0);
+    report = Recovery(buffer()).judge(KnownFates(sorted, fates, count), GetCurrentTimestamp(),
+                                      power_lost);
   });
+  // Transactions to come get ids that records of lost ones still carry on disk: a power loss must
+  // not bring those back.
+  if (report.rows_kept + report.rows_uncommitted + report.rows_already_stored > 0)
+    (void)sync_buffer();
+  if (power_lost) server->watermarks_decide.store(1);
   buffer_file().set_settled(GetWALInsertionTimeLine());
+  Recovery(buffer()).allow_use();
   pfree(sorted);
   pfree(fates);
   if (report.rows_kept + report.rows_uncommitted + report.rows_already_stored > 0)
@@ -334,6 +341,16 @@ void require_buffer() {
 WriteBuffer& buffer() { return *std::launder(reinterpret_cast<WriteBuffer*>(buffer_storage)); }
 BufferFile& buffer_file() { return *std::launder(reinterpret_cast<BufferFile*>(file_storage)); }
 const char* buffer_path() { return path; }
+
+int sync_buffer() {
+  PGWC_KEEP_SYNCED(buffer_file().data(), file_size(buffer_file().header().block_count));
+  const int error = buffer_file().sync();
+  if (error == 0) return 0;
+  errno = error;
+  ereport(WARNING, errcode_for_file_access(),
+          errmsg("could not sync write buffer file \"%s\": %m", path));
+  return error;
+}
 
 LWLock* server_lock() { return &locks().base()[server_lock_id()].lock; }
 

@@ -63,6 +63,9 @@ struct ServerState {
   std::atomic<int> launcher_proc;  // -1: not running
   std::atomic<TimestampTz> last_sync;
   std::atomic<std::uint64_t> synced_seq;
+  // Set by a start that could not tell which records had been stored: each queue's watermark must
+  // be applied before its rows are read.
+  std::atomic<std::uint32_t> watermarks_decide;
   ConditionVariable progress;  // rows stored, blocks freed, workers gone
   DatabaseSlot databases[kMaxDatabases];
   QueueStatus queues[FLEXIBLE_ARRAY_MEMBER];
@@ -81,6 +84,9 @@ void require_buffer();
 WriteBuffer& buffer();
 BufferFile& buffer_file();
 const char* buffer_path();
+
+// Forces the file to disk. Returns 0, or errno after a WARNING.
+int sync_buffer();
 
 LWLock* server_lock();
 // Decides what survived the last crash, once per start. Called before any transaction commits. May

@@ -102,19 +102,22 @@ bool prepare_status(QueueNo queue, std::uint64_t queue_id, bool* watermark_appli
   return ready;
 }
 
-// After a restart the records may be older than the table: the watermark knows.
+// After a restart the records may be older than the table: the watermark knows. Whoever comes
+// first applies it; as long as nobody has, no batch is under way, and it is that of the run before.
 void apply_watermark(QueueNo queue, std::int32_t attachment, std::uint64_t queue_id) {
   const std::uint64_t seq = catalog::read_watermark(attachment, buffer().incarnation());
-  if (seq > 0) {
-    const std::uint64_t rows = Recovery::apply_watermark(buffer(), queue, seq);
-    if (rows > 0)
-      ereport(LOG, errmsg("write buffer: %llu rows are in table \"%s\" already",
-                          static_cast<unsigned long long>(rows),
-                          get_rel_name(catalog::relation_of(attachment))));
-  }
+  std::uint64_t rows = 0;
   LWLockAcquire(server_lock(), LW_EXCLUSIVE);
-  if (server->queues[queue].queue_id == queue_id) server->queues[queue].watermark_applied = true;
+  QueueStatus& status = server->queues[queue];
+  if (status.queue_id == queue_id && !status.watermark_applied) {
+    if (seq > 0) rows = Recovery::apply_watermark(buffer(), queue, seq);
+    status.watermark_applied = true;
+  }
   LWLockRelease(server_lock());
+  if (rows > 0)
+    ereport(LOG, errmsg("write buffer: %llu rows are in table \"%s\" already",
+                        static_cast<unsigned long long>(rows),
+                        get_rel_name(catalog::relation_of(attachment))));
 }
 
 // A batch in the current transaction: finished by its commit, taken back by its rollback. While the
@@ -388,6 +391,19 @@ std::uint64_t drain_here(Relation relation, std::int32_t attachment, QueueNo que
   ForceSyncCommit();
   CommandCounterIncrement();
   return batch.rows;
+}
+
+void drop_what_is_stored(QueueNo queue, std::int32_t attachment) {
+  if (server->watermarks_decide.load(std::memory_order_relaxed) == 0) return;
+  const std::uint64_t queue_id =
+      make_queue_id(MyDatabaseId, static_cast<std::uint32_t>(attachment));
+  LWLockAcquire(server_lock(), LW_EXCLUSIVE);
+  QueueStatus& status = server->queues[queue];
+  // A slot that changed hands since the start has new rows only.
+  if (status.queue_id == 0) status.queue_id = queue_id;
+  const bool wanted = status.queue_id == queue_id && !status.watermark_applied;
+  LWLockRelease(server_lock());
+  if (wanted) apply_watermark(queue, attachment, queue_id);
 }
 
 bool release_retired(QueueNo queue) {

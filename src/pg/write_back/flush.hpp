@@ -25,6 +25,10 @@ Outcome store_batch(QueueNo queue);
 // ERROR.
 std::uint64_t drain_here(Relation relation, std::int32_t attachment, QueueNo queue);
 
+// After a start that could not tell which records had been stored: drops those of this queue that
+// were, before somebody reads them beside the table. Cheap after any other start. May ERROR.
+void drop_what_is_stored(QueueNo queue, std::int32_t attachment);
+
 // Frees blocks whose stored rows no snapshot needs from the buffer any more. True if some wait for
 // snapshots.
 bool release_retired(QueueNo queue);
