@@ -106,8 +106,7 @@ bool store_what_is_seen(Oid relation, Snapshot snapshot) {
   const QueueNo queue = attachments::find_queue(attachment);
   if (queue == kNoQueueNo || live_read::is_empty(queue, id, relation, snapshot)) return false;
   flush::drop_what_is_stored(queue, attachment->number);
-  if (!live_read::sees_any(queue, id, relation, snapshot, false))
-    return false;
+  if (!live_read::sees_any(queue, id, relation, snapshot, false)) return false;
   if (IsolationUsesXactSnapshot()) raise_unserializable(relation);
   const TimestampTz deadline =
       settings::wait_timeout_ms > 0
