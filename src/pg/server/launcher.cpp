@@ -25,6 +25,11 @@ constexpr std::int64_t kRetryUs = 1'000'000;
 // terminated us.
 constexpr std::int64_t kToldToStopUs = 1'000'000;
 
+// How long a flush that is not through after writecache.shutdown_timeout may take to end by itself,
+// and its worker, cancelled, to leave.
+constexpr std::int64_t kFlushEndsUs = 200'000;
+constexpr std::int64_t kLeaveUs = 5'000'000;
+
 // Handles of the workers that were asked for and do not run yet; process-local.
 BackgroundWorkerHandle* pending_start[kMaxDatabases];
 
@@ -34,7 +39,7 @@ void leave(int, Datum) { server->launcher_proc.store(-1); }
 void want_workers_for_pending_rows() {
   for (QueueNo q = 0; q < buffer().queue_count(); ++q) {
     const QueueView view = buffer().view(q);
-    if (view.id == 0 || view.pending_rows == 0) continue;
+    if (view.id == 0 || (view.pending_rows == 0 && view.retired_count == 0)) continue;
     if (DatabaseSlot* slot = database_slot(queue_database(view.id))) slot->wanted.store(1);
   }
 }
@@ -66,18 +71,33 @@ void notice_failed_start(DatabaseSlot* slot, std::size_t index, TimestampTz now)
   pending_start[index] = nullptr;
 }
 
+// A database whose rows were not due when its worker left.
+void want_what_is_due(DatabaseSlot* slot, TimestampTz now, TimestampTz* next) {
+  TimestampTz due = slot->due_at.load();
+  if (due == 0 || slot->running.load() != 0) return;
+  if (due > now)
+    *next = std::min(*next, due);
+  else
+    slot->wanted.store(1);
+}
+
 // Starts what is wanted and allowed. Returns when to look again.
 TimestampTz start_wanted(TimestampTz now) {
+  static std::size_t last_started = 0;
   TimestampTz next = PG_INT64_MAX;
   int active = 0;
+  bool crowded = false;
   LWLockAcquire(server_lock(), LW_EXCLUSIVE);
   for (std::size_t i = 0; i < kMaxDatabases; ++i) {
     DatabaseSlot& slot = server->databases[i];
     notice_failed_start(&slot, i, now);
     if (slot.running.load() != 0 || slot.starting != 0) ++active;
   }
-  for (std::size_t i = 0; i < kMaxDatabases; ++i) {
+  // In turns: whoever has just left comes last.
+  for (std::size_t n = 1; n <= kMaxDatabases; ++n) {
+    const std::size_t i = (last_started + n) % kMaxDatabases;
     DatabaseSlot& slot = server->databases[i];
+    want_what_is_due(&slot, now, &next);
     if (slot.database == InvalidOid || slot.wanted.load() == 0 || slot.running.load() != 0 ||
         slot.starting != 0 || slot.keep_away != 0)
       continue;
@@ -85,9 +105,13 @@ TimestampTz start_wanted(TimestampTz now) {
       next = std::min(next, slot.retry_at);
       continue;
     }
-    if (active >= settings::flush_workers) break;  // a worker that leaves wakes us
+    if (active >= settings::flush_workers) {
+      crowded = true;  // a worker that leaves wakes us
+      continue;
+    }
     if (start_worker(&slot, i)) {
       slot.starting = 1;
+      last_started = i;
       ++active;
     } else {
       ereport(LOG, errmsg("could not start a write buffer flush worker"),
@@ -97,6 +121,9 @@ TimestampTz start_wanted(TimestampTz now) {
     }
   }
   LWLockRelease(server_lock());
+  if (server->crowded.exchange(crowded ? 1 : 0) == 0 && crowded)
+    for (DatabaseSlot& slot : server->databases)
+      if (slot.running.load() != 0) wake_worker(&slot);
   return next;
 }
 
@@ -145,10 +172,20 @@ Workers look_at_workers() {
   return workers;
 }
 
+// A flush may be waiting for what never comes.
+void cancel_flushes() {
+  LWLockAcquire(server_lock(), LW_SHARED);
+  for (const DatabaseSlot& slot : server->databases)
+    if (slot.running.load() != 0 && slot.stopping.load() != 0 && slot.worker_pid > 0)
+      (void)kill(slot.worker_pid, SIGINT);
+  LWLockRelease(server_lock());
+}
+
 // Workers go on flushing while the server stops; the file is in order once they are through.
 void stop_in_order() {
   const TimestampTz now = GetCurrentTimestamp();
-  const TimestampTz deadline = now + USECS_PER_SEC * settings::shutdown_timeout_s + USECS_PER_SEC;
+  const TimestampTz enough = now + USECS_PER_SEC * settings::shutdown_timeout_s;
+  const TimestampTz deadline = enough + kLeaveUs;
   Workers workers = look_at_workers();
   while (workers.any &&
          GetCurrentTimestamp() < (workers.all_stop ? deadline : now + kToldToStopUs) &&
@@ -157,6 +194,8 @@ void stop_in_order() {
     (void)WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 100,
                     PG_WAIT_EXTENSION);
     workers = look_at_workers();
+    // They leave by themselves, unless a flush keeps them.
+    if (GetCurrentTimestamp() >= enough + kFlushEndsUs) cancel_flushes();
   }
   if (!workers.any) buffer_file().set_clean(true);
   sync_file(buffer().last_seq());

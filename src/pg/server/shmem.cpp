@@ -30,6 +30,8 @@ namespace {
 
 constexpr char kFileName[] = "pg_writecache.buffer";
 constexpr char kTranche[] = "pg_writecache";
+// Sessions that wait for room look again twice as often.
+constexpr std::int64_t kNoRoomUs = 200'000;
 
 class LwLocks final : public Locks {
  public:
@@ -393,6 +395,20 @@ void wake_worker(DatabaseSlot* slot) noexcept {
   }
   slot->wanted.store(1, std::memory_order_relaxed);
   wake_launcher();
+}
+
+void note_no_room() noexcept {
+  server->no_room_at.store(GetCurrentTimestamp(), std::memory_order_relaxed);
+  for (DatabaseSlot& slot : server->databases)
+    if (slot.running.load(std::memory_order_relaxed) != 0 ||
+        slot.due_at.load(std::memory_order_relaxed) != 0)
+      wake_worker(&slot);
+}
+
+bool running_full() noexcept {
+  // Blocks can be free and none of them for the queue that wants one: others are owed a share.
+  return is_running_full(buffer().free_blocks(), buffer().block_count()) ||
+         GetCurrentTimestamp() - server->no_room_at.load(std::memory_order_relaxed) < kNoRoomUs;
 }
 
 void wake_launcher() noexcept {

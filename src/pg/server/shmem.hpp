@@ -35,6 +35,7 @@ struct DatabaseSlot {
   std::atomic<std::uint32_t> running;   // a worker is connected
   std::atomic<std::uint32_t> sleeping;  // ... and would like to be woken
   std::atomic<std::uint32_t> wanted;    // somebody has work for a worker
+  std::atomic<TimestampTz> due_at;      // ... or will have it then, 0 if not; while none runs
   std::atomic<std::uint32_t> altered;   // options of a table have changed
   std::atomic<std::uint32_t> stopping;  // the worker was told to stop
   std::atomic<TimestampTz> locked_out;  // when the worker last found a table locked
@@ -60,7 +61,9 @@ struct QueueStatus {
 };
 
 struct ServerState {
-  std::atomic<int> launcher_proc;  // -1: not running
+  std::atomic<int> launcher_proc;       // -1: not running
+  std::atomic<std::uint32_t> crowded;   // databases wait for another one's worker to leave
+  std::atomic<TimestampTz> no_room_at;  // when rows last found no room
   std::atomic<TimestampTz> last_sync;
   std::atomic<std::uint64_t> synced_seq;
   // Set by a start that could not tell which records had been stored: each queue's watermark must
@@ -98,6 +101,10 @@ DatabaseSlot* database_slot(Oid database);
 // Asks for the attention of the database's worker, or for one to be started. Never fails; callable
 // in commit callbacks.
 void wake_worker(DatabaseSlot* slot) noexcept;
+// Rows have found no room: asks every database that has some pending to store them.
+void note_no_room() noexcept;
+// Whether the buffer is full or nearly so, and nothing should wait in it for its interval.
+bool running_full() noexcept;
 void wake_launcher() noexcept;
 
 }  // namespace pgwc

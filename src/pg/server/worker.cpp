@@ -31,17 +31,23 @@ namespace {
 // looks again.
 constexpr std::int64_t kIdleUs = 10'000'000;
 constexpr std::int64_t kSnapshotLookUs = 200'000;
+constexpr std::int64_t kTurnUs = 500'000;
 constexpr std::int64_t kRetryAfterFailureUs = 1'000'000;
 
 DatabaseSlot* my_slot = nullptr;
 
-bool has_pending_rows() {
+// When the next queue of the database wants attention; kNever if nothing is left in the buffer.
+TimestampTz next_due(TimestampTz now) {
+  const bool hurry = running_full();
+  TimestampTz next = kNever;
   for (QueueNo q = 0; q < buffer().queue_count(); ++q) {
     const QueueView view = buffer().view(q);
-    if (view.id != 0 && queue_database(view.id) == my_slot->database && view.pending_rows > 0)
-      return true;
+    if (view.id == 0 || queue_database(view.id) != my_slot->database) continue;
+    const TimestampTz due = flush_at(view, view.policy, FlushPressure{hurry, now});
+    next = std::min(next, std::max(due, flush::not_before(q, view.id)));
+    if (view.retired_count > 0) next = std::min(next, now + kSnapshotLookUs);
   }
-  return false;
+  return next;
 }
 
 void leave(int code, Datum) {
@@ -53,12 +59,20 @@ void leave(int code, Datum) {
   LWLockRelease(server_lock());
   // Rows may have come between the last look and now.
   std::atomic_thread_fence(std::memory_order_seq_cst);
-  if (has_pending_rows()) my_slot->wanted.store(1);
+  const TimestampTz now = GetCurrentTimestamp();
+  const TimestampTz due = next_due(now);
+  if (due <= now)
+    my_slot->wanted.store(1);
+  else if (due != kNever)
+    my_slot->due_at.store(due);
   wake_launcher();
   ConditionVariableBroadcast(&server->progress);
 }
 
+volatile TimestampTz told_to_stop_at = 0;
+
 void note_shutdown(int signal) {
+  if (told_to_stop_at == 0) told_to_stop_at = GetCurrentTimestamp();
   if (my_slot != nullptr) my_slot->stopping.store(1);
   SignalHandlerForShutdownRequest(signal);
 }
@@ -73,6 +87,7 @@ bool enter(Oid database) {
     my_slot->worker_proc = compat::my_proc_number();
     my_slot->worker_pid = MyProcPid;
     my_slot->wanted.store(0);
+    my_slot->due_at.store(0);
     my_slot->stopping.store(ShutdownRequestPending ? 1 : 0);
     my_slot->running.store(1);
   }
@@ -125,7 +140,7 @@ struct Round {
 
 Round flush_due(bool stopping) {
   Round round{false, false, false, PG_INT64_MAX};
-  const bool hurry = stopping || is_running_full(buffer().free_blocks(), buffer().block_count());
+  const bool hurry = stopping || running_full();
   for (QueueNo q = 0; q < buffer().queue_count(); ++q) {
     const QueueView view = buffer().view(q);
     if (view.id == 0 || queue_database(view.id) != my_slot->database) continue;
@@ -198,7 +213,7 @@ void pgwc_worker_main(Datum argument) {
   MemoryContextSwitchTo(context);
 
   TimestampTz idle_since = GetCurrentTimestamp();
-  TimestampTz stop_by = PG_INT64_MAX;
+  const TimestampTz started_at = idle_since;
   for (;;) {
     ResetLatch(MyLatch);
     CHECK_FOR_INTERRUPTS();
@@ -211,8 +226,6 @@ void pgwc_worker_main(Datum argument) {
     if (refresh) refresh_policies();
     my_slot->sleeping.store(0);
     const bool stopping = ShutdownRequestPending;
-    if (stopping && stop_by == PG_INT64_MAX)
-      stop_by = GetCurrentTimestamp() + USECS_PER_SEC * settings::shutdown_timeout_s;
 
     pgstat_report_activity(STATE_RUNNING, "flushing");
     // Asked before the look at the queues: the last client may publish rows and leave in between.
@@ -225,8 +238,12 @@ void pgwc_worker_main(Datum argument) {
     if (round.pending || round.stored) wake_launcher();  // to sync the file
 
     const TimestampTz now = GetCurrentTimestamp();
+    const TimestampTz stop_by = told_to_stop_at + USECS_PER_SEC * settings::shutdown_timeout_s;
     if (stopping && (now >= stop_by || (!round.pending && alone))) break;
     if (my_slot->keep_away != 0 && !stopping) break;
+    // There are more databases than workers.
+    const bool crowded = server->crowded.load() != 0 && !stopping;
+    if (crowded && now - started_at >= kTurnUs) break;
     if (round.stored) continue;
     if (round.pending || round.retired) idle_since = now;
     if (!stopping && now - idle_since >= kIdleUs) break;
@@ -244,6 +261,7 @@ void pgwc_worker_main(Datum argument) {
     }
     if (round.retired) next = std::min(next, now + kSnapshotLookUs);
     if (stopping) next = std::min(next, now + 10'000);
+    if (crowded) next = std::min(next, started_at + kTurnUs);
     if (next == PG_INT64_MAX) next = idle_since + kIdleUs;
     const std::int64_t wait_us = next - GetCurrentTimestamp();
     if (wait_us > 0)

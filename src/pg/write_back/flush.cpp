@@ -251,6 +251,7 @@ Outcome store_batch_in_transaction(QueueNo queue, const QueueView& view, bool wa
   return batch.rows > 0 ? Outcome::kStored : Outcome::kNothing;
 }
 
+DatabaseSlot* drained_in = nullptr;  // whose worker is to free what this transaction has stored
 DatabaseSlot* altered_in = nullptr;  // set if this transaction has changed options
 
 void undo(const Pass* pass) noexcept { buffer().cancel({pass->frames, pass->count}); }
@@ -273,9 +274,12 @@ void end_passes(XactEvent event) {
       note_success(pass->queue, pass->queue_id, pass->rejected);
     }
     passes = nullptr;
+    if (drained_in != nullptr) wake_worker(drained_in);
+    drained_in = nullptr;
   } else if (event == XACT_EVENT_ABORT) {
     for (const Pass* pass = passes; pass != nullptr; pass = pass->next) undo(pass);
     passes = nullptr;
+    drained_in = nullptr;
   } else if (event == XACT_EVENT_PRE_PREPARE) {
     ereport(
         ERROR, errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -389,6 +393,7 @@ std::uint64_t drain_here(Relation relation, std::int32_t attachment, QueueNo que
   // The commit takes acknowledged rows out of the buffer: it must not be lost, whatever the session
   // has set.
   ForceSyncCommit();
+  drained_in = database_slot(MyDatabaseId);
   CommandCounterIncrement();
   return batch.rows;
 }
@@ -413,7 +418,7 @@ bool release_retired(QueueNo queue) {
   std::size_t i = 0;
   // A snapshot that is held for hours must not stop the writers: when room runs out the copies go
   // all the same.
-  const bool full = is_running_full(buffer().free_blocks(), buffer().block_count());
+  const bool full = running_full();
   for (; i < count; ++i) {
     if (retired[i].lsn > static_cast<std::uint64_t>(GetFlushRecPtr(nullptr))) break;
     if (!full) {
@@ -451,6 +456,14 @@ bool is_paused(QueueNo queue, std::uint64_t queue_id) {
   const bool paused = status.queue_id == queue_id && status.state == QueueState::kPaused;
   LWLockRelease(server_lock());
   return paused;
+}
+
+TimestampTz not_before(QueueNo queue, std::uint64_t queue_id) {
+  LWLockAcquire(server_lock(), LW_SHARED);
+  const QueueStatus& status = server->queues[queue];
+  const TimestampTz time = status.queue_id == queue_id ? status.not_before : 0;
+  LWLockRelease(server_lock());
+  return time;
 }
 
 bool passes_through(QueueNo queue, std::uint64_t queue_id) {

@@ -36,6 +36,10 @@ bool release_retired(QueueNo queue);
 // Whether the queue's table waits for somebody to mend it.
 bool is_paused(QueueNo queue, std::uint64_t queue_id);
 
+// When the queue may be tried again after a failure; long ago if it has not failed, PG_INT64_MAX if
+// it is paused.
+TimestampTz not_before(QueueNo queue, std::uint64_t queue_id);
+
 // Whether new rows should not join what is pending, because flushes of the table keep failing
 // (writecache.pass_through_failures). Cheap while they do not.
 bool passes_through(QueueNo queue, std::uint64_t queue_id);

@@ -10,8 +10,8 @@ namespace pgwc::room {
 
 namespace {
 
-// Another look is taken at least this often: other databases' workers make room too, and any
-// wake-up may be missed by a session that was not waiting yet.
+// Another look is taken at least this often: any wake-up may be missed by a session that was not
+// waiting yet.
 constexpr long kLookEveryMs = 100;
 
 }  // namespace

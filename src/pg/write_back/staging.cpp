@@ -271,6 +271,7 @@ Outcome reserve(Stage* stage, const RoomWait& wait) {
   if (status == Status::kOk) return Outcome::kReserved;
   buffer().discard({frames + before, frame_count - before});
   frame_count = before;
+  if (status == Status::kNoSpace) note_no_room();
   if (status != Status::kNoSpace || stage->when_full == WhenFull::kWriteThrough ||
       flush::passes_through(stage->queue, stage->queue_id))
     return Outcome::kToTable;
