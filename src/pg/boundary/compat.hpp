@@ -161,6 +161,30 @@ inline bool walk_expression(Node* node, bool (*walker)(Node*, void*), void* cont
 #endif
 }
 
+inline Node* mutate_expression(Node* node, Node* (*mutator)(Node*, void*), void* context) {
+#if PG_VERSION_NUM >= 160000
+  return expression_tree_mutator(node, mutator, context);
+#else
+  return expression_tree_mutator(
+      node, reinterpret_cast<Node* (*)()>(reinterpret_cast<void (*)()>(mutator)), context);
+#endif
+}
+
+#if PG_VERSION_NUM >= 170000
+inline constexpr bool kMergeReturns = true;
+#else
+inline constexpr bool kMergeReturns = false;
+#endif
+
+// The subtransaction that gave the relation another file, of those that are not undone.
+inline SubTransactionId first_storage_change(Relation relation) {
+#if PG_VERSION_NUM >= 160000
+  return relation->rd_firstRelfilelocatorSubid;
+#else
+  return relation->rd_firstRelfilenodeSubid;
+#endif
+}
+
 inline Relation target_relation(EState* estate, Index index) {
 #if PG_VERSION_NUM >= 180000
   return ExecGetRangeTableRelation(estate, index, true);

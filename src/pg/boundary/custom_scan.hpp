@@ -6,6 +6,7 @@
 
 extern "C" {
 #include "nodes/extensible.h"
+#include "nodes/plannodes.h"
 }
 
 namespace pgwc::custom_scan {
@@ -41,5 +42,9 @@ State* make_state(const CustomExecMethods* methods) {
   state->custom.methods = methods;
   return state;
 }
+
+// A node above ModifyTable, in its place in the plan. It returns the columns of `own`, the
+// statement's RETURNING; ModifyTable may return more after them.
+Plan* put_on_top(ModifyTable* modify, List* own, const CustomScanMethods* methods);
 
 }  // namespace pgwc::custom_scan

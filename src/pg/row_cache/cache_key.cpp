@@ -283,6 +283,14 @@ void make_key_part(KeyPart* part, AttrNumber attribute, Oid collation, Oid type,
   if (hash_by == HashBy::kFunction) fmgr_info(hash_function, &part->hash);
 }
 
+void make_key_part(KeyPart* part, const KeyColumn& column) {
+  HashBy by;
+  Oid function;
+  (void)cache_key::hash_function(column, column.type, &by, &function);
+  make_key_part(part, column.attribute, column.collation, column.type, false,
+                get_opcode(column.equal_op), by, function);
+}
+
 std::uint64_t hash_key(KeyPart* parts, int count, const Datum* values) {
   std::uint64_t hash = 0;
   for (int i = 0; i < count; ++i) {

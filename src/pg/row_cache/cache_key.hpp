@@ -77,6 +77,9 @@ struct KeyPart {
 void make_key_part(KeyPart* part, AttrNumber attribute, Oid collation, Oid type, bool cross_type,
                    Oid equal_function, HashBy hash_by, Oid hash_function);
 
+// The same for values of the column's own type.
+void make_key_part(KeyPart* part, const KeyColumn& column);
+
 // The hash of a key, no value of it null. May ERROR, as the types' functions may.
 std::uint64_t hash_key(KeyPart* parts, int count, const Datum* values);
 // Whether the row has this key.

@@ -1,6 +1,7 @@
 #include "pg/row_cache/cached_scan.hpp"
 
 #include "pg/boundary/compat.hpp"
+#include "pg/boundary/custom_scan.hpp"
 #include "pg/row_cache/fetcher.hpp"
 #include "pg/row_cache/key_list.hpp"
 #include "pg/row_cache/plan_data.hpp"
@@ -39,29 +40,15 @@ void rescan(CustomScanState* node);
 void explain(CustomScanState* node, List* ancestors, ExplainState* es);
 
 const CustomScanMethods kScanMethods = {kName, create_state};
-const CustomExecMethods kExecMethods = {
-    .CustomName = kName,
-    .BeginCustomScan = begin,
-    .ExecCustomScan = execute,
-    .EndCustomScan = end,
-    .ReScanCustomScan = rescan,
-    .MarkPosCustomScan = nullptr,
-    .RestrPosCustomScan = nullptr,
-    .EstimateDSMCustomScan = nullptr,
-    .InitializeDSMCustomScan = nullptr,
-    .ReInitializeDSMCustomScan = nullptr,
-    .InitializeWorkerCustomScan = nullptr,
-    .ShutdownCustomScan = nullptr,
-    .ExplainCustomScan = explain,
-};
+constexpr CustomExecMethods kExecMethods =
+    custom_scan::exec_methods(kName, begin, execute, end, rescan, explain);
 
 const List* private_of(const CustomScan* scan) {
   return static_cast<const List*>(linitial(scan->custom_private));
 }
 
 Node* create_state(CustomScan* scan) {
-  auto* state = reinterpret_cast<State*>(newNode(sizeof(State), T_CustomScanState));
-  state->custom.methods = &kExecMethods;
+  auto* state = custom_scan::make_state<State>(&kExecMethods);
   read_plan_data(private_of(scan), &state->plan);
   return reinterpret_cast<Node*>(state);
 }

@@ -27,6 +27,14 @@ Deleted deleted(HeapTupleHeader header) {
   return TransactionIdDidCommit(deleter) ? Deleted::kYes : Deleted::kNo;
 }
 
+// Where the index points to for the row version at `item`; the page is locked.
+OffsetNumber root_of(Page page, OffsetNumber item, HeapTupleHeader header) {
+  if (!HeapTupleHeaderIsHeapOnly(header)) return item;
+  OffsetNumber roots[MaxHeapTuplesPerPage];
+  heap_get_root_tuples(page, roots);
+  return roots[item - 1];
+}
+
 }  // namespace
 
 bool proved_by_page(const Claim& claim, Relation relation, Snapshot snapshot) {
@@ -68,6 +76,26 @@ bool make_claim(Relation relation, TupleTableSlot* slot, OffsetNumber root, Clai
   claim->xmin = frozen ? FrozenTransactionId : raw;
   claim->buffer = pinned->buffer;
   return true;
+}
+
+bool make_claim_at_commit(Relation relation, TupleTableSlot* slot, Claim* claim) {
+  Assert(TTS_IS_BUFFERTUPLE(slot));
+  const auto* pinned = reinterpret_cast<const BufferHeapTupleTableSlot*>(slot);
+  const HeapTuple tuple = pinned->base.tuple;
+  const TransactionId raw = HeapTupleHeaderGetRawXmin(tuple->t_data);
+  if (!TransactionIdIsCurrentTransactionId(raw)) return false;
+  *claim = {};
+  claim->storage = compat::storage_number(relation);
+  claim->block = ItemPointerGetBlockNumber(&tuple->t_self);
+  claim->item = ItemPointerGetOffsetNumber(&tuple->t_self);
+  claim->xmin = raw;
+  claim->buffer = pinned->buffer;
+  LockBuffer(pinned->buffer, BUFFER_LOCK_SHARE);
+  Page page = BufferGetPage(pinned->buffer);
+  if (RelationNeedsWAL(relation)) claim->page_lsn = PageGetLSN(page);
+  claim->root = root_of(page, claim->item, tuple->t_data);
+  LockBuffer(pinned->buffer, BUFFER_LOCK_UNLOCK);
+  return OffsetNumberIsValid(claim->root);
 }
 
 }  // namespace pgwc::row_cache

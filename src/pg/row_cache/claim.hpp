@@ -47,6 +47,10 @@ bool proved_by_page(const Claim& claim, Relation relation, Snapshot snapshot);
 // it was made or deleted by a transaction of this session, or deleted by one that has committed.
 bool make_claim(Relation relation, TupleTableSlot* slot, OffsetNumber root, Claim* claim);
 
+// The same for a row version that this transaction made, just before it commits: the claim holds
+// for others once it has. Finds the root itself.
+bool make_claim_at_commit(Relation relation, TupleTableSlot* slot, Claim* claim);
+
 // Whether both are about the same row version, which never changes.
 inline bool same_version(const Claim& a, const Claim& b) {
   // The place of a frozen version may have had another one, frozen as well.

@@ -10,6 +10,8 @@
 #include "pg/row_cache/flight.hpp"
 #include "pg/row_cache/paths.hpp"
 #include "pg/row_cache/store.hpp"
+#include "pg/row_cache/write_plan.hpp"
+#include "pg/row_cache/written.hpp"
 #include "pg/server/settings.hpp"
 #include "pg/server/shmem.hpp"
 #include "pg/server/workers.hpp"
@@ -37,6 +39,7 @@ PlannedStmt* plan(Query* parse, const char* query, int options, ParamListInfo pa
   PlannedStmt* statement = previous_planner ? previous_planner(parse, query, options, parameters)
                                             : standard_planner(parse, query, options, parameters);
   if (statement->commandType == CMD_INSERT) pgwc::capture_insert::wrap_plan(statement);
+  if (statement->commandType != CMD_SELECT) pgwc::row_cache::write_plan::wrap(statement);
   pgwc::unwrap::label(statement);
   return statement;
 }
@@ -71,6 +74,8 @@ void _PG_init(void) {
   attachments::init();
   row_cache::cache_key::init();
   row_cache::init();
+  row_cache::write_plan::init();
+  row_cache::written::init();
   // Called in reverse: at commit rows are published first, then drains settled, then queues
   // dropped.
   workers::init();

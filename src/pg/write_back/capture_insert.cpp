@@ -242,22 +242,6 @@ void explain(CustomScanState* node, List*, ExplainState* es) {
   ExplainPropertyText("Table", get_rel_name(rt_fetch(target, es->rtable)->relid), es);
 }
 
-// The node's own columns: those of RETURNING, whose expressions it computes itself.
-List* own_target_list(const List* returning) {
-  List* result = NIL;
-  const ListCell* cell;
-  foreach (cell, returning) {
-    auto* entry = lfirst_node(TargetEntry, cell);
-    Var* var = makeVar(INDEX_VAR, entry->resno, exprType(reinterpret_cast<Node*>(entry->expr)),
-                       exprTypmod(reinterpret_cast<Node*>(entry->expr)),
-                       exprCollation(reinterpret_cast<Node*>(entry->expr)), 0);
-    TargetEntry* own = flatCopyTargetEntry(entry);
-    own->expr = reinterpret_cast<Expr*>(var);
-    result = lappend(result, own);
-  }
-  return result;
-}
-
 }  // namespace
 
 void init() { RegisterCustomScanMethods(&kScanMethods); }
@@ -270,23 +254,7 @@ void wrap_plan(PlannedStmt* statement) {
   if (attachments::find_write_back(relid) == nullptr || storing_into() == relid) return;
   if (!can_capture(statement, modify, relid)) return;
 
-  auto* scan = makeNode(CustomScan);
-  Plan* plan = &scan->scan.plan;
-  plan->startup_cost = modify->plan.startup_cost;
-  plan->total_cost = modify->plan.total_cost;
-  plan->plan_rows = modify->plan.plan_rows;
-  plan->plan_width = modify->plan.plan_width;
-  plan->plan_node_id = modify->plan.plan_node_id;
-  plan->extParam = modify->plan.extParam;
-  plan->allParam = modify->plan.allParam;
-  // Sub-selects of the statement hang on its top node, which may not be ModifyTable's turn at all.
-  plan->initPlan = modify->plan.initPlan;
-  modify->plan.initPlan = NIL;
-  plan->targetlist = own_target_list(modify->plan.targetlist);
-  scan->custom_scan_tlist = static_cast<List*>(copyObjectImpl(modify->plan.targetlist));
-  scan->custom_plans = list_make1(modify);
-  scan->methods = &kScanMethods;
-  statement->planTree = plan;
+  statement->planTree = custom_scan::put_on_top(modify, modify->plan.targetlist, &kScanMethods);
 }
 
 }  // namespace pgwc::capture_insert

@@ -1,0 +1,229 @@
+#include "pg/row_cache/written.hpp"
+
+#include "pg/boundary/compat.hpp"
+#include "pg/row_cache/cache_key.hpp"
+#include "pg/row_cache/claim.hpp"
+#include "pg/row_cache/fill.hpp"
+#include "pg/row_cache/store.hpp"
+
+extern "C" {
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "utils/snapmgr.h"
+}
+
+namespace pgwc::row_cache::written {
+
+namespace {
+
+constexpr int kMaxRows = 1000;
+constexpr std::size_t kMaxBytes = 4 << 20;
+
+struct Note {
+  Oid relation;
+  ItemPointerData place;
+  Fate fate;
+  SubTransactionId made_in;
+};
+
+// What is left to do at the commit. Without a row: erase.
+struct Change {
+  CacheKey key;
+  Stamp stamp;
+  MinimalTuple row;
+  std::uint64_t epoch;
+};
+
+// Both in the transaction's memory.
+constinit Note* notes = nullptr;
+constinit int note_count = 0;
+constinit int note_room = 0;
+constinit Change* changes = nullptr;
+constinit int change_count = 0;
+
+void forget() noexcept {
+  notes = nullptr;
+  changes = nullptr;
+  note_count = note_room = change_count = 0;
+}
+
+// How the keys of the table that was written to last are hashed; from one transaction to the next.
+struct Hasher {
+  Oid relation;
+  Oid index;
+  TransactionId index_xmin;
+  int count;
+  MemoryContext memory;
+  KeyPart parts[INDEX_MAX_KEYS];
+};
+Hasher hasher;
+
+void learn(const CachedKey& key) {
+  if (hasher.relation == key.relation && hasher.index == key.index &&
+      hasher.index_xmin == key.index_xmin)
+    return;
+  hasher.relation = InvalidOid;
+  if (hasher.memory == nullptr)
+    hasher.memory =
+        AllocSetContextCreate(TopMemoryContext, "pg_writecache key parts", ALLOCSET_SMALL_SIZES);
+  MemoryContextReset(hasher.memory);
+  MemoryContext old = MemoryContextSwitchTo(hasher.memory);
+  memset(hasher.parts, 0, sizeof(hasher.parts));
+  for (int i = 0; i < key.count; ++i) make_key_part(&hasher.parts[i], key.columns[i]);
+  MemoryContextSwitchTo(old);
+  hasher.index = key.index;
+  hasher.index_xmin = key.index_xmin;
+  hasher.count = key.count;
+  hasher.relation = key.relation;
+}
+
+// A table that rows of this transaction are read from again.
+struct Source {
+  Relation relation;
+  TupleTableSlot* slot;
+  std::uint64_t space;
+  std::uint64_t epoch;
+};
+
+// Places noted in a storage that is no more may lie beyond the end of the new one.
+bool keeps_places(Relation relation) {
+  return relation->rd_createSubid == InvalidSubTransactionId &&
+         compat::first_storage_change(relation) == InvalidSubTransactionId;
+}
+
+void close(Source* source) {
+  if (source->slot != nullptr) ExecDropSingleTupleTableSlot(source->slot);
+  if (source->relation != nullptr) relation_close(source->relation, NoLock);
+  *source = {};
+}
+
+// False if its rows are not cached.
+bool open(Source* source, Oid relid) {
+  *source = {};
+  const CachedKey* key = cache_key::find_indexed(relid);
+  if (key == nullptr) return false;
+  learn(*key);
+  source->relation = try_relation_open(relid, AccessShareLock);
+  if (source->relation == nullptr || !keeps_places(source->relation)) return false;
+  source->slot =
+      MakeSingleTupleTableSlot(RelationGetDescr(source->relation), &TTSOpsBufferHeapTuple);
+  source->space = space_of(relid);
+  source->epoch = cache().epoch(source->space);
+  return true;
+}
+
+// False if a column of the key is null.
+bool hash_of(TupleTableSlot* row, std::uint64_t* hash) {
+  Datum values[INDEX_MAX_KEYS];
+  for (int i = 0; i < hasher.count; ++i) {
+    bool is_null;
+    values[i] = slot_getattr(row, hasher.parts[i].attribute, &is_null);
+    if (is_null) return false;
+  }
+  *hash = hash_key(hasher.parts, hasher.count, values);
+  return true;
+}
+
+void prepare(Source* source, const Note& note, std::size_t* bytes) {
+  Snapshot snapshot = note.fate == Fate::kPut ? SnapshotSelf : SnapshotAny;
+  ItemPointerData place = note.place;
+  // What was changed or deleted again by this transaction is not to be put.
+  if (!table_tuple_fetch_row_version(source->relation, &place, snapshot, source->slot)) return;
+  Change change{};
+  change.key.space = source->space;
+  change.epoch = source->epoch;
+  if (!hash_of(source->slot, &change.key.hash)) return;
+  if (note.fate == Fate::kPut) {
+    Claim claim;
+    if (!make_claim_at_commit(source->relation, source->slot, &claim)) return;
+    change.stamp = stamp_of(claim);
+    change.row = flatten(source->slot);
+    if (change.row == nullptr) return;
+    *bytes += change.row->t_len;
+  }
+  changes[change_count++] = change;
+}
+
+// The last chance to fail.
+void prepare_all() {
+  if (note_count == 0) return;
+  changes = static_cast<Change*>(MemoryContextAlloc(
+      TopTransactionContext, static_cast<std::size_t>(note_count) * sizeof(Change)));
+  change_count = 0;
+  MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);
+  Source source{};
+  Oid opened = InvalidOid;
+  bool usable = false;
+  std::size_t bytes = 0;
+  for (int i = 0; i < note_count && bytes < kMaxBytes; ++i) {
+    CHECK_FOR_INTERRUPTS();
+    const Note note = notes[i];
+    if (note.relation != opened) {
+      close(&source);
+      usable = open(&source, note.relation);
+      opened = note.relation;
+    }
+    if (usable) prepare(&source, note, &bytes);
+  }
+  close(&source);
+  MemoryContextSwitchTo(old);
+  note_count = 0;
+}
+
+void apply() noexcept {
+  for (int i = 0; i < change_count; ++i) {
+    const Change& change = changes[i];
+    if (change.row == nullptr)
+      (void)cache().erase(change.key);
+    else
+      (void)cache().put(change.key, change.stamp,
+                        {reinterpret_cast<const std::byte*>(change.row), change.row->t_len},
+                        change.epoch);
+  }
+}
+
+void at_transaction(XactEvent event, void*) {
+  switch (event) {
+    case XACT_EVENT_PRE_COMMIT:
+      prepare_all();
+      break;
+    case XACT_EVENT_COMMIT:
+      apply();
+      forget();
+      break;
+    case XACT_EVENT_PRE_PREPARE:
+    case XACT_EVENT_PREPARE:
+    case XACT_EVENT_ABORT:
+      forget();
+      break;
+    default:
+      break;
+  }
+}
+
+void at_subtransaction(SubXactEvent event, SubTransactionId id, SubTransactionId, void*) {
+  if (event != SUBXACT_EVENT_ABORT_SUB) return;
+  // Those of its children that committed have larger numbers.
+  while (note_count > 0 && notes[note_count - 1].made_in >= id) --note_count;
+}
+
+}  // namespace
+
+void init() {
+  RegisterXactCallback(at_transaction, nullptr);
+  RegisterSubXactCallback(at_subtransaction, nullptr);
+}
+
+void note(Oid relation, const ItemPointerData& place, Fate fate) {
+  if (note_count >= kMaxRows) return;
+  if (note_count == note_room) {
+    const int room = note_room == 0 ? 8 : note_room * 4;
+    const std::size_t size = static_cast<std::size_t>(room) * sizeof(Note);
+    notes = static_cast<Note*>(notes == nullptr ? MemoryContextAlloc(TopTransactionContext, size)
+                                                : repalloc(notes, size));
+    note_room = room;
+  }
+  notes[note_count++] = {relation, place, fate, GetCurrentSubTransactionId()};
+}
+
+}  // namespace pgwc::row_cache::written
