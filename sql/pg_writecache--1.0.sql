@@ -225,9 +225,13 @@ COMMENT ON FUNCTION writecache.buffer_status() IS 'the write buffer as a whole: 
 
 CREATE VIEW writecache.tables AS
   SELECT a.relation, a.mode, coalesce(q.state, 'active') AS state, a.flush_interval, a.flush_rows, a.flush_bytes,
-         a.when_full, a.read_pending, a.on_conflict, a.allow_triggers, a.key, a.max_staleness
+         CASE a.mode WHEN 'write_back' THEN a.when_full END AS when_full,
+         CASE a.mode WHEN 'write_back' THEN a.read_pending END AS read_pending,
+         CASE a.mode WHEN 'write_back' THEN a.on_conflict END AS on_conflict,
+         CASE a.mode WHEN 'write_back' THEN a.allow_triggers END AS allow_triggers,
+         a.key, a.max_staleness
     FROM writecache.attached a LEFT JOIN writecache.buffer_queues() q USING (attachment);
-COMMENT ON VIEW writecache.tables IS 'attached tables, their options (null: the setting of that name) and state';
+COMMENT ON VIEW writecache.tables IS 'attached tables, their options (null: the setting of that name, or not for this mode) and state';
 COMMENT ON COLUMN writecache.tables.relation IS 'the attached table';
 COMMENT ON COLUMN writecache.tables.mode IS 'the caching pattern';
 COMMENT ON COLUMN writecache.tables.state IS 'active; retrying: its last flush failed and is tried again; paused: it waits to be mended and for writecache.alter';
@@ -307,12 +311,63 @@ RETURNS bigint LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'pgwc_invalidate';
 COMMENT ON FUNCTION writecache.invalidate(regclass) IS
   'takes all rows of a relation out of the row cache; returns how many. What was read before the call does not get in after it. For those who may read the relation. Not rolled back.';
 
+CREATE FUNCTION writecache.cache_relations(
+  OUT relation oid, OUT entries bigint, OUT bytes bigint, OUT hits_by_page bigint, OUT hits_by_tid bigint,
+  OUT hits_by_age bigint, OUT misses bigint, OUT proofs_failed bigint, OUT fills bigint, OUT evictions bigint,
+  OUT single_flight_waits bigint)
+RETURNS SETOF record LANGUAGE c AS 'MODULE_PATHNAME', 'pgwc_cache_relations';
+COMMENT ON FUNCTION writecache.cache_relations() IS 'what the row cache knows of relations of this database; writecache.stat_cache is easier to read';
+
+CREATE FUNCTION writecache.cache_status(
+  OUT cache_bytes bigint, OUT used_bytes bigint, OUT entries bigint, OUT relations integer, OUT shards integer,
+  OUT largest_row bigint)
+RETURNS record LANGUAGE c AS 'MODULE_PATHNAME', 'pgwc_cache_status';
+COMMENT ON FUNCTION writecache.cache_status() IS
+  'the row cache as a whole, of all databases: bytes that entries can take and take, how many there are, of how many relations, in how many parts, and the largest row that can be cached';
+
+CREATE FUNCTION writecache.reset_stat_cache(relation regclass DEFAULT NULL)
+RETURNS void LANGUAGE c AS 'MODULE_PATHNAME', 'pgwc_reset_stat_cache';
+COMMENT ON FUNCTION writecache.reset_stat_cache(regclass) IS
+  'sets the counters of a relation in writecache.stat_cache to zero; for its owner. Without a relation: those of all of this database, for its owner.';
+
+CREATE VIEW writecache.stat_cache AS
+  SELECT r.relation::regclass AS relation, r.mode, coalesce(c.entries, 0) AS entries, coalesce(c.bytes, 0) AS bytes,
+         coalesce(c.hits_by_page, 0) AS hits_by_page, coalesce(c.hits_by_tid, 0) AS hits_by_tid,
+         coalesce(c.hits_by_age, 0) AS hits_by_age, coalesce(c.misses, 0) AS misses,
+         coalesce(c.proofs_failed, 0) AS proofs_failed, coalesce(c.fills, 0) AS fills,
+         coalesce(c.evictions, 0) AS evictions, coalesce(c.single_flight_waits, 0) AS single_flight_waits,
+         round((c.hits_by_page + c.hits_by_tid + c.hits_by_age)::numeric
+               / nullif(c.hits_by_page + c.hits_by_tid + c.hits_by_age + c.misses + c.proofs_failed, 0), 4) AS hit_ratio
+    FROM (SELECT a.relation::oid AS relation, a.mode FROM writecache.attached a
+            JOIN pg_catalog.pg_class k ON k.oid = a.relation
+           WHERE a.mode <> 'write_back' AND k.relkind <> 'p'
+          UNION ALL
+          SELECT p.relid, a.mode FROM writecache.attached a, pg_catalog.pg_partition_tree(a.relation) p
+           WHERE a.mode <> 'write_back' AND p.isleaf AND p.level > 0
+             AND NOT EXISTS (SELECT FROM writecache.attached o WHERE o.relation = p.relid)) r
+    LEFT JOIN writecache.cache_relations() c USING (relation);
+COMMENT ON VIEW writecache.stat_cache IS
+  'per cached relation, and per partition of a cached partitioned table: what is in the row cache, and how reads fared since the server started or the counters were reset';
+COMMENT ON COLUMN writecache.stat_cache.relation IS 'the relation or partition';
+COMMENT ON COLUMN writecache.stat_cache.mode IS 'the caching pattern';
+COMMENT ON COLUMN writecache.stat_cache.entries IS 'rows of it in the cache';
+COMMENT ON COLUMN writecache.stat_cache.bytes IS 'memory that they take';
+COMMENT ON COLUMN writecache.stat_cache.hits_by_page IS 'rows proved by the unchanged LSN of their page';
+COMMENT ON COLUMN writecache.stat_cache.hits_by_tid IS 'rows proved by a look at their place in the table';
+COMMENT ON COLUMN writecache.stat_cache.hits_by_age IS 'rows of a view or foreign table that were young enough';
+COMMENT ON COLUMN writecache.stat_cache.misses IS 'reads that found no entry';
+COMMENT ON COLUMN writecache.stat_cache.proofs_failed IS 'reads that found an entry which was not true any more';
+COMMENT ON COLUMN writecache.stat_cache.fills IS 'entries made or replaced';
+COMMENT ON COLUMN writecache.stat_cache.evictions IS 'entries that made room for others';
+COMMENT ON COLUMN writecache.stat_cache.single_flight_waits IS 'reads of a view or foreign table that waited for another session to compute the row';
+COMMENT ON COLUMN writecache.stat_cache.hit_ratio IS 'hits to reads; null if there were none';
+
 -- ------------------------------------------------------------------------------------------------------------------
 -- Who may do what: the functions check the owner or INSERT rights themselves
 -- ------------------------------------------------------------------------------------------------------------------
 
 GRANT USAGE ON SCHEMA writecache TO PUBLIC;
-GRANT SELECT ON writecache.attached, writecache.tables, writecache.stat_write_back, writecache.rejected TO PUBLIC;
+GRANT SELECT ON writecache.attached, writecache.tables, writecache.stat_write_back, writecache.rejected, writecache.stat_cache TO PUBLIC;
 -- Whoever dumps the database dumps these.
 GRANT SELECT ON writecache.attachment_seq, writecache.rejected_rows_id_seq TO PUBLIC;
 GRANT SELECT ON writecache.rejected_rows TO pg_database_owner;
