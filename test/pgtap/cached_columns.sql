@@ -77,6 +77,17 @@ ALTER TABLE t DROP v;
 SELECT results_eq('SELECT * FROM t WHERE id = 2', $$VALUES (2, 'new'::bytea)$$, 'a dropped column');
 SELECT is(writecache.get(NULL::t, 2), ROW(2, 'new'::bytea)::t, 'a dropped column');
 
+-- A rewritten table: what is cached has other columns, also before the key.
+CREATE TABLE r (v text, w int, id text PRIMARY KEY, x text);
+INSERT INTO r SELECT repeat('v', g), g, 'key' || g, 'x' FROM generate_series(1, 50) g;
+SELECT writecache.attach('r', 'write_around');
+SELECT is((SELECT sum(w) FROM r WHERE id = ANY (SELECT 'key' || g FROM generate_series(1, 50) g)), 1275::bigint, 'filled');
+SELECT is((SELECT sum(w) FROM writecache.get_many(NULL::r, ARRAY(SELECT 'key' || g FROM generate_series(1, 50) g))), 1275::bigint, 'filled');
+ALTER TABLE r ALTER v TYPE int USING length(v), ALTER w TYPE text;
+SELECT is((SELECT sum(w::int) FROM writecache.get_many(NULL::r, ARRAY(SELECT 'key' || g FROM generate_series(1, 50) g))), 1275::bigint, 'get_many');
+ALTER TABLE r ALTER v TYPE text USING repeat('v', 1000), ALTER w TYPE numeric USING w::numeric;
+SELECT is((SELECT sum(w) FROM r WHERE id = ANY (ARRAY(SELECT 'key' || g FROM generate_series(1, 50) g))), 1275::numeric, '= ANY');
+
 -- A column that never came, and then another one in its place. Compressed rows are made anew for the cache.
 CREATE TABLE u (id int PRIMARY KEY, v text);
 INSERT INTO u VALUES (1, repeat('y', 5000)), (2, 'x');
@@ -95,6 +106,17 @@ SELECT results_eq('SELECT z FROM u WHERE id = ANY (''{1,2}'')', 'VALUES (1), (1)
 ROLLBACK TO s;
 SELECT results_eq('SELECT length(v), y FROM u WHERE id = ANY (''{1,2}'') ORDER BY id', $$VALUES (5000, 'new'), (1, 'new')$$, 'after a rollback to a savepoint');
 COMMIT;
+
+-- The index remembers dead rows that it met until it has left their page.
+CREATE TABLE dead (id int PRIMARY KEY, w int);
+CREATE INDEX ON dead (w);
+INSERT INTO dead SELECT g, 0 FROM generate_series(1, 3000) g;
+SELECT writecache.attach('dead', 'write_around');
+UPDATE dead SET w = 1;
+UPDATE dead SET w = 2;
+SELECT results_eq('SELECT count(*), sum(w) FROM dead WHERE id = ANY (ARRAY(SELECT g FROM generate_series(1, 3000, 3) g))', 'VALUES (1000::bigint, 2000::bigint)');
+UPDATE dead SET w = 3;
+SELECT results_eq('SELECT count(*), sum(w) FROM writecache.get_many(NULL::dead, ARRAY(SELECT g FROM generate_series(2, 3000, 3) g))', 'VALUES (1000::bigint, 3000::bigint)');
 
 SELECT * FROM finish();
 DROP SCHEMA cc CASCADE;

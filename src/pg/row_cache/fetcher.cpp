@@ -54,7 +54,6 @@ void make_stored_slot(Fetcher* f) {
 // Step 2. Null if the entry's place has no visible row with this key.
 TupleTableSlot* fetch_by_place(Fetcher* f, CacheKey place, const Stamp& stamp, const Datum* key) {
   const Claim old = claim_of(stamp);
-  if (old.storage != compat::storage_number(f->relation)) return nullptr;
   if (old.block >= f->blocks) {
     f->blocks = RelationGetNumberOfBlocks(f->relation);
     if (old.block >= f->blocks) return nullptr;
@@ -82,14 +81,12 @@ TupleTableSlot* fetch_by_place(Fetcher* f, CacheKey place, const Stamp& stamp, c
   return f->cached;
 }
 
-// Step 3.
-TupleTableSlot* fetch_by_index(Fetcher* f, const Datum* key, OffsetNumber* root) {
+// In a memory context that lives as long as the scan, which keeps notes in it.
+TupleTableSlot* scan_index(Fetcher* f, const Datum* key, OffsetNumber* root) {
   make_stored_slot(f);
   if (f->scan == nullptr) {
-    MemoryContext old = MemoryContextSwitchTo(f->memory);
     f->index = index_open(f->index_id, AccessShareLock);
     f->scan = compat::begin_index_scan(f->relation, f->index, f->snapshot, f->count);
-    MemoryContextSwitchTo(old);
   }
   ScanKeyData keys[INDEX_MAX_KEYS];
   for (int i = 0; i < f->count; ++i)
@@ -102,6 +99,14 @@ TupleTableSlot* fetch_by_index(Fetcher* f, const Datum* key, OffsetNumber* root)
     if (index_fetch_heap(f->scan, f->stored)) return f->stored;
   }
   return nullptr;
+}
+
+// Step 3.
+TupleTableSlot* fetch_by_index(Fetcher* f, const Datum* key, OffsetNumber* root) {
+  MemoryContext old = MemoryContextSwitchTo(f->memory);
+  TupleTableSlot* row = scan_index(f, key, root);
+  MemoryContextSwitchTo(old);
+  return row;
 }
 
 }  // namespace
@@ -120,7 +125,12 @@ TupleTableSlot* fetch(Fetcher* f, std::uint64_t hash, const Datum* key) {
   const CacheKey place{f->space, hash};
   if (f->use_cache) {
     Stamp stamp;
-    if (find_cached(f, place, &stamp) && has_key(f->parts, f->count, f->cached, key)) {
+    if (!find_cached(f, place, &stamp)) {
+      ++f->counters.misses;
+    } else if (claim_of(stamp).storage != compat::storage_number(f->relation)) {
+      // Its columns may be others: the row cannot even be looked at.
+      ++f->counters.failed_proofs;
+    } else if (has_key(f->parts, f->count, f->cached, key)) {
       if (proved_by_page(claim_of(stamp), f->relation, f->snapshot)) {
         ++f->counters.hits_by_page;
         return f->cached;
