@@ -1,6 +1,7 @@
 #include "core/buffer_file.hpp"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -9,6 +10,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <utility>
 
 #include "core/checksum.hpp"
 
@@ -32,10 +34,21 @@ class Fd {
   Fd(const Fd&) = delete;
   Fd& operator=(const Fd&) = delete;
   int get() const noexcept { return fd_; }
+  int release() noexcept { return std::exchange(fd_, -1); }
 
  private:
   int fd_;
 };
+
+// What is not a file is not waited for.
+constexpr int kOpenFlags = O_CLOEXEC | O_NONBLOCK;
+
+bool is_same_file(int fd, const std::string& path) noexcept {
+  struct stat mine {
+  }, named{};
+  return ::fstat(fd, &mine) == 0 && ::stat(path.c_str(), &named) == 0 &&
+         mine.st_dev == named.st_dev && mine.st_ino == named.st_ino;
+}
 
 // Reads the newer valid copy of the header, and says how many are valid.
 Status read_header(int fd, FileHeader* header, int* copies, const char** reason) noexcept {
@@ -100,7 +113,7 @@ void sync_directory_of(const std::string& path) {
   if (fd.get() >= 0) ::fsync(fd.get());
 }
 
-Status check_header(const FileHeader& header, const FileIdentity& identity, std::uint64_t size,
+Status check_header(const FileHeader& header, const FileIdentity& identity,
                     const char** reason) noexcept {
   if (header.system_identifier != identity.system_identifier) {
     *reason = "it belongs to another database cluster";
@@ -115,10 +128,6 @@ Status check_header(const FileHeader& header, const FileIdentity& identity, std:
     *reason = "its sizes are out of range";
     return Status::kDamaged;
   }
-  if (size < file_size(header.block_count)) {
-    *reason = "it is truncated";
-    return Status::kDamaged;
-  }
   return Status::kOk;
 }
 
@@ -129,7 +138,7 @@ bool is_known(const std::uint8_t (&boot_id)[16]) noexcept {
 }  // namespace
 
 std::uint32_t BufferFile::peek_block_count(const std::string& path) noexcept {
-  Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  Fd fd(::open(path.c_str(), O_RDONLY | kOpenFlags));
   FileHeader header{};
   int copies;
   const char* reason;
@@ -140,7 +149,7 @@ std::uint32_t BufferFile::peek_block_count(const std::string& path) noexcept {
 }
 
 bool BufferFile::holds_nothing(const std::string& path) noexcept {
-  Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  Fd fd(::open(path.c_str(), O_RDONLY | kOpenFlags));
   if (fd.get() < 0) return errno == ENOENT;
   // A file that is not whole, or not one of ours, may have held anything.
   const std::uint32_t blocks = peek_block_count(path);
@@ -155,6 +164,23 @@ bool BufferFile::holds_nothing(const std::string& path) noexcept {
   return blocks > 0;
 }
 
+BufferFile::~BufferFile() {
+  if (claimed_ >= 0) ::close(claimed_);
+}
+
+Status BufferFile::claim(const std::string& path) noexcept {
+  for (;;) {
+    if (claimed_ >= 0 && is_same_file(claimed_, path)) return Status::kOk;
+    if (claimed_ >= 0) ::close(std::exchange(claimed_, -1));
+    Fd fd(::open(path.c_str(), O_RDWR | kOpenFlags));
+    // Whoever opens it next says what is wrong with it.
+    if (fd.get() < 0) return Status::kOk;
+    // Not every file system has locks.
+    if (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) return Status::kInUse;
+    claimed_ = fd.release();  // unless it was moved away just now
+  }
+}
+
 OpenResult BufferFile::open(const std::string& path, std::uint32_t block_count,
                             const FileIdentity& identity, std::uint64_t new_incarnation) noexcept {
   OpenResult result{};
@@ -165,9 +191,18 @@ OpenResult BufferFile::open(const std::string& path, std::uint32_t block_count,
   };
   if (block_count < kMinBlocks || block_count > kMaxBlocks) return fail(Status::kIoError, EINVAL);
   FileHeader header{};
-  Fd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  Fd fd(::open(path.c_str(), O_RDWR | O_CREAT | kOpenFlags, 0600));
+  const int open_error = errno;
   struct stat st {};
-  if (fd.get() < 0 || ::fstat(fd.get(), &st) != 0) return fail(Status::kIoError, errno);
+  if ((fd.get() < 0 && ::stat(path.c_str(), &st) != 0) ||
+      (fd.get() >= 0 && ::fstat(fd.get(), &st) != 0))
+    return fail(Status::kIoError, errno);
+  if (!S_ISREG(st.st_mode)) {
+    result.reason = "it is not a file";
+    return fail(Status::kDamaged, 0);
+  }
+  if (fd.get() < 0) return fail(Status::kIoError, open_error);
+  if (claim(path) != Status::kOk) return fail(Status::kInUse, 0);
   const auto size = static_cast<std::uint64_t>(st.st_size);
   int copies = 0;
   Status status = read_header(fd.get(), &header, &copies, &result.reason);
@@ -182,8 +217,9 @@ OpenResult BufferFile::open(const std::string& path, std::uint32_t block_count,
     header.block_size = kBlockSize;
     header.block_count = block_count;
   } else {
-    if (status == Status::kOk) status = check_header(header, identity, size, &result.reason);
+    if (status == Status::kOk) status = check_header(header, identity, &result.reason);
     if (status != Status::kOk) return fail(status, 0);
+    result.truncated = size < file_size(header.block_count);
     if (header.block_count != block_count) result.wanted_blocks_unmet = header.block_count;
     // The lost copy may have been the newer one, and its run have begun.
     if (copies < 2) ++header.run;

@@ -31,8 +31,9 @@ struct OpenResult {
   int error;           // errno, with kIoError
   const char* reason;  // what differs, with kForeign and kDamaged; a literal
   bool created;
-  bool rebooted;  // the operating system restarted since: what was not synced may be missing
-  bool clean;     // the last server stopped in order
+  bool rebooted;   // the operating system restarted since: what was not synced may be missing
+  bool clean;      // the last server stopped in order
+  bool truncated;  // it was too short: the blocks behind its end are gone
   std::uint32_t
       wanted_blocks_unmet;  // the file keeps its old size of this many blocks; 0 if as asked
 };
@@ -40,6 +41,9 @@ struct OpenResult {
 class BufferFile {
  public:
   BufferFile() = default;
+  ~BufferFile();
+  BufferFile(const BufferFile&) = delete;
+  BufferFile& operator=(const BufferFile&) = delete;
 
   // Reads how many blocks an existing file has; 0 if there is none that can be used.
   static std::uint32_t peek_block_count(const std::string& path) noexcept;
@@ -48,9 +52,13 @@ class BufferFile {
   // there is no file.
   static bool holds_nothing(const std::string& path) noexcept;
 
+  // Keeps other servers from using the file as long as this process or a child of it lives; also if
+  // there is none. kInUse if another server has it.
+  Status claim(const std::string& path) noexcept;
+
   // Opens the file, or makes it with `block_count` blocks, space allocated so that a full disk
   // shows now and never as a bus error. An existing file keeps its block count. kForeign and
-  // kDamaged leave it untouched: the caller moves it out of the way and calls again.
+  // kDamaged leave it untouched: the caller moves it out of the way and calls again. Claims it.
   OpenResult open(const std::string& path, std::uint32_t block_count, const FileIdentity& identity,
                   std::uint64_t new_incarnation) noexcept;
 
@@ -75,6 +83,7 @@ class BufferFile {
   void store_header() noexcept;
 
   boost::interprocess::mapped_region region_;
+  int claimed_ = -1;  // locked
   // As this process has it; the file's copies are written from it. One process writes at a time:
   // the postmaster at a start, then whoever settles, then the launcher.
   FileHeader header_{};

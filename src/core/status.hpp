@@ -18,6 +18,7 @@ enum class [[nodiscard]] Status : std::uint8_t{
     kIoError,      // the operating system refused; see errno
     kForeign,      // the file belongs to another cluster, timeline or format version
     kDamaged,      // the file's headers are unreadable
+    kInUse,        // another server uses the file
 };
 
 }  // namespace pgwc

@@ -230,13 +230,23 @@ TEST_F(BufferFileTest, OfGarbageIsDamaged) {
   EXPECT_EQ(open().status, Status::kDamaged);
 }
 
-TEST_F(BufferFileTest, Truncated) {
+TEST_F(BufferFileTest, TruncatedKeepsWhatIsLeft) {
   make();
+  EXPECT_FALSE(open().truncated);
   for (std::uint64_t length : {file_size(kBlocks) - 1, kFileHeaderSpan + 5, kFileHeaderSpan,
                                std::uint64_t{kFileHeaderCopySize + 80}}) {
+    write_at(length - 1, "x");
     ASSERT_EQ(::truncate(path.c_str(), static_cast<off_t>(length)), 0);
-    EXPECT_EQ(open().status, Status::kDamaged) << length;
-    EXPECT_EQ(size(), length);
+    BufferFile file;
+    const OpenResult result = open(kIdentity, kBlocks, &file);
+    EXPECT_EQ(result.status, Status::kOk) << length;
+    EXPECT_TRUE(result.truncated);
+    EXPECT_FALSE(result.created);
+    EXPECT_EQ(size(), file_size(kBlocks));
+    if (length > kFileHeaderSpan) {
+      EXPECT_EQ(file.data()[length - 1], std::byte{'x'});
+    }
+    EXPECT_EQ(file.data()[file_size(kBlocks) - 1], std::byte{0});
   }
 }
 
@@ -311,9 +321,43 @@ TEST_F(BufferFileTest, InAFolderThatIsNotThereIsAnError) {
   EXPECT_EQ(result.error, ENOENT);
 }
 
-TEST_F(BufferFileTest, ThatIsAFolderIsAnError) {
-  path = dir.path();
-  EXPECT_EQ(open().status, Status::kIoError);
+TEST_F(BufferFileTest, ThatIsNoFileIsDamaged) {
+  ASSERT_EQ(::mkdir(path.c_str(), 0700), 0);
+  EXPECT_EQ(open().status, Status::kDamaged);
+  EXPECT_EQ(BufferFile::peek_block_count(path), 0u);
+  EXPECT_FALSE(BufferFile::holds_nothing(path));
+  ASSERT_EQ(::rmdir(path.c_str()), 0);
+  // Nobody waits for somebody to write to it.
+  ASSERT_EQ(::mkfifo(path.c_str(), 0600), 0);
+  EXPECT_EQ(BufferFile::peek_block_count(path), 0u);
+  EXPECT_FALSE(BufferFile::holds_nothing(path));
+  EXPECT_EQ(open().status, Status::kDamaged);
+}
+
+// --- two servers ---
+
+TEST_F(BufferFileTest, BelongsToOneServerAtATime) {
+  BufferFile one;
+  ASSERT_EQ(open(kIdentity, kBlocks, &one).status, Status::kOk);
+  BufferFile two;
+  EXPECT_EQ(two.claim(path), Status::kInUse);
+  EXPECT_EQ(open(kIdentity, kBlocks, &two).status, Status::kInUse);
+  EXPECT_EQ(one.claim(path), Status::kOk);
+  std::string moved;
+  ASSERT_TRUE(quarantine_file(path, &moved));
+  EXPECT_EQ(two.claim(path), Status::kOk) << "there is none";
+  EXPECT_EQ(open(kIdentity, kBlocks, &two).status, Status::kOk);
+  EXPECT_EQ(one.claim(path), Status::kInUse) << "it is another one";
+}
+
+TEST_F(BufferFileTest, IsFreeWhenItsServerHasGone) {
+  {
+    BufferFile file;
+    ASSERT_EQ(open(kIdentity, kBlocks, &file).status, Status::kOk);
+  }
+  BufferFile file;
+  EXPECT_EQ(file.claim(path), Status::kOk);
+  EXPECT_EQ(open(kIdentity, kBlocks, &file).status, Status::kOk);
 }
 
 TEST_F(BufferFileTest, SparseGetsItsSpace) {

@@ -167,6 +167,26 @@ const char* starts_from_elsewhere() {
   return nullptr;
 }
 
+[[noreturn]] void raise_in_use() {
+  ereport(FATAL, errcode(ERRCODE_LOCK_FILE_EXISTS),
+          errmsg("write buffer file \"%s\" is in use by another server", path),
+          errhint("Servers with the same system identifier, such as a primary and its standby on "
+                  "one machine, need different directories in \"writecache.directory\"."));
+  pg_unreachable();
+}
+
+// What runs on for a moment after a postmaster that was killed has the file, too.
+void claim_file() {
+  constexpr int kTries = 100;
+  for (int i = 0; i < kTries; ++i) {
+    Status status = Status::kOk;
+    no_throw([&] { status = buffer_file().claim(path); });
+    if (status == Status::kOk) return;
+    pg_usleep(100000);
+  }
+  raise_in_use();
+}
+
 void open_file() {
   const FileIdentity id = identity();
   BufferFile& file = buffer_file();
@@ -174,6 +194,7 @@ void open_file() {
     file.begin_run(id);
     return;
   }
+  claim_file();
   const char* elsewhere = starts_from_elsewhere();
   if (file_disused) {
     std::uint32_t blocks = 0;
@@ -190,6 +211,12 @@ void open_file() {
         ereport(
             LOG, errmsg("write buffer: the operating system has restarted since the last run"),
             errdetail("Rows of the last \"writecache.sync_interval\" before that may be missing."));
+      if (result.truncated)
+        ereport(WARNING, errmsg("write buffer file \"%s\" is truncated", path),
+                errdetail("Rows in the part that is missing are lost; every record that is left "
+                          "and passes its checksum is kept."),
+                errhint("Has anything but the server changed the file? Compare the tables with "
+                        "what their writers were told."));
       if (file.header().block_count != wanted_blocks)
         ereport(LOG,
                 errmsg("write buffer file \"%s\" keeps its size of %u blocks of 64 kB", path,
@@ -198,11 +225,13 @@ void open_file() {
                           "finds no row in it."));
       return;
     }
+    if (result.status == Status::kInUse) raise_in_use();
     if (result.status == Status::kIoError) {
       errno = result.error;
       ereport(FATAL, errcode_for_file_access(),
               errmsg("could not prepare write buffer file \"%s\": %m", path),
-              errhint("Check \"writecache.directory\" and \"writecache.buffer_size\" (%d kB).",
+              errhint("Check \"writecache.directory\", its permissions and "
+                      "\"writecache.buffer_size\" (%d kB). The file may hold acknowledged rows.",
                       settings::buffer_size_kb));
     }
     if (attempt > 0) ereport(FATAL, errmsg("could not prepare write buffer file \"%s\"", path));
@@ -218,7 +247,8 @@ void scan_file() {
         WARNING,
         errmsg("write buffer file \"%s\" is damaged in %u blocks", path, report.damaged_blocks),
         errdetail("%llu bytes could not be read; every record that passes its checksum is kept.",
-                  static_cast<unsigned long long>(report.damaged_bytes)));
+                  static_cast<unsigned long long>(report.damaged_bytes)),
+        errhint("Check the disk, and compare the tables with what their writers were told."));
   if (report.parked_blocks > 0)
     ereport(WARNING,
             errmsg("write buffer holds rows of more tables than \"writecache.max_tables\""),
