@@ -2,7 +2,7 @@
 #
 #   make, make install       the extension, with PGXS, against $(PG_CONFIG)
 #   make demo, make test     install what they need from Debian, run on a private throw-away server
-#   make unit|fuzz|regress|isolation|pgtap|tap|crash|oracle    one suite (ONLY=pattern picks tests of it)
+#   make unit|fuzz|regress|isolation|pgtap|tap|crash|oracle|stale    one suite (ONLY=pattern picks tests of it)
 #   make bench|matrix|format|lint|clean                        (bench: ONLY=core, ONLY=cache_hit_ratio … picks some)
 #
 # DEBUG=1 adds assertions, INJECTION=1 the test-only injection points, WERROR=1 makes warnings errors, UBSAN=1 traps on
@@ -87,8 +87,8 @@ build/bin/cache-sim: $(patsubst %.cpp,build/obj/bench/%.o,$(core_sources) $(sim_
 
 # --- tests, demo and tools ---
 
-.PHONY: test unit fuzz regress isolation pgtap tap crash oracle demo bench matrix format lint clean distclean
-test unit fuzz regress isolation pgtap tap crash oracle:
+.PHONY: test unit fuzz regress isolation pgtap tap crash oracle stale demo bench matrix format lint clean distclean
+test unit fuzz regress isolation pgtap tap crash oracle stale:
 	@test/tools/install-packages.sh test
 	@test/tools/run-tests.py $@
 

@@ -9,7 +9,7 @@ is 0 only when at least one test passed and none failed.
 
 Environment: ONLY=pattern picks tests within the suites (a gtest filter for unit, else a glob on the test's name);
 ACCEPT=1 copies new regress and isolation outputs over the expected ones; KEEP=1 keeps the folder in /tmp;
-ROUNDS (crash), SECONDS (oracle), FUZZ_SECONDS (each fuzzer), JOBS (suites at a time), PG_CONFIG.
+ROUNDS (crash), SECONDS (oracle, stale), FUZZ_SECONDS (each fuzzer), JOBS (suites at a time), PG_CONFIG.
 """
 
 import fcntl
@@ -340,8 +340,9 @@ def runner(path):
         log = folder / "output.log"
         env = dict(server_env(folder))
         env.setdefault("ROUNDS", os.environ.get("ROUNDS", "30"))
-        seconds = os.environ.get("SECONDS") or os.environ.get("ORACLE_SECONDS") or "60"
-        env.setdefault("ORACLE_SECONDS", seconds)
+        name = f"{Path(path).parent.name.upper()}_SECONDS"
+        seconds = os.environ.get("SECONDS") or os.environ.get(name) or "60"
+        env.setdefault(name, seconds)
         status = run([TREE / path], log, 1200 + int(seconds), env, TREE, as_server_user=True)
         return count_tap(log, status, path)
     return suite
@@ -361,6 +362,7 @@ SUITES = {
     "tap": (tap, True),
     "crash": (runner("test/crash/run"), True),
     "oracle": (runner("test/oracle/run"), True),
+    "stale": (runner("test/stale/run"), True),
     "unit-asan": (unit("asan"), False),
     "fuzz": (fuzz, False),
     "isolation": (pg_regress("test/isolation/pg_isolation_regress", "test", spec_names), True),
@@ -430,7 +432,7 @@ def main():
             sys.exit(f"run-tests.py: no suite {argument}; there are {', '.join([*SUITES, *GROUPS])}")
         wanted += [s for s in GROUPS.get(argument, [argument]) if s not in wanted]
     everything = "test" in (sys.argv[1:] or ["test"])
-    for name in ("crash", "oracle"):  # suites that come later
+    for name in ("crash", "oracle", "stale"):  # suites that come later
         if everything and not os.access(ROOT / f"test/{name}/run", os.X_OK):
             wanted.remove(name)
 
