@@ -88,6 +88,13 @@ SELECT is((SELECT sum(w::int) FROM writecache.get_many(NULL::r, ARRAY(SELECT 'ke
 ALTER TABLE r ALTER v TYPE text USING repeat('v', 1000), ALTER w TYPE numeric USING w::numeric;
 SELECT is((SELECT sum(w) FROM r WHERE id = ANY (ARRAY(SELECT 'key' || g FROM generate_series(1, 50) g))), 1275::numeric, '= ANY');
 
+-- Columns that change under a query that is running.
+CREATE FUNCTION change_r(what text) RETURNS int LANGUAGE plpgsql AS $$ BEGIN EXECUTE 'ALTER TABLE r ' || what; RETURN 1; END $$;
+SELECT throws_ok($$SELECT g.* FROM (SELECT change_r('ALTER x TYPE int USING 7') OFFSET 0) a, LATERAL writecache.get_many(NULL::r, ARRAY['key1']) g$$,
+  '42804', 'function return row and query-specified return row do not match', 'get_many');
+SELECT throws_ok($$SELECT g.* FROM (SELECT change_r('DROP w, ADD y int') OFFSET 0) a, LATERAL writecache.get_many(NULL::r, ARRAY['key1']) g$$,
+  '42804', 'function return row and query-specified return row do not match', 'get_many');
+
 -- A column that never came, and then another one in its place. Compressed rows are made anew for the cache.
 CREATE TABLE u (id int PRIMARY KEY, v text);
 INSERT INTO u VALUES (1, repeat('y', 5000)), (2, 'x');

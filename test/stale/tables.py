@@ -42,9 +42,11 @@ def literal(rng, kind, number):
 REST = "v int NOT NULL DEFAULT 0, w int DEFAULT 0, pad text"
 TABLES = (
     Table("hot", ("id",), ("int",), f"CREATE TABLE hot (id int PRIMARY KEY, {REST}) WITH (fillfactor = 40)"),
-    Table("logged", ("id",), ("uuid",), f"CREATE TABLE logged (id uuid NOT NULL, {REST}); CREATE UNIQUE INDEX ON logged (id)", mode="write_through", attach=", key => '{id}'"),
+    Table("logged", ("id",), ("uuid",), f"CREATE TABLE logged (id uuid NOT NULL, {REST}); CREATE UNIQUE INDEX ON logged (id)",
+          mode="write_through", attach=", key => '{id}'"),
     Table("loose", ("id",), ("bigint",), f"CREATE UNLOGGED TABLE loose (id bigint PRIMARY KEY, {REST})", mode="write_through"),
-    Table("pair", ("a", "b"), ("numeric", "text"), f"CREATE TABLE pair ({REST}, b text COLLATE any_case, a numeric, PRIMARY KEY (a, b))", count=4, mode="cache_aside"),
+    Table("pair", ("a", "b"), ("numeric", "text"), f"CREATE TABLE pair ({REST}, b text COLLATE any_case, a numeric, PRIMARY KEY (a, b))",
+          count=4, mode="cache_aside"),
     Table("parts", ("id",), ("int",), f"CREATE TABLE parts (id int PRIMARY KEY, {REST}) PARTITION BY RANGE (id);"
           "CREATE TABLE parts_1 PARTITION OF parts FOR VALUES FROM (MINVALUE) TO (5) WITH (fillfactor = 50);"
           f"CREATE TABLE parts_2 (pad text, v int NOT NULL DEFAULT 0, gone int, id int NOT NULL, w int DEFAULT 0); ALTER TABLE parts_2 DROP gone;"

@@ -49,7 +49,8 @@ class Writes:
         source = ", ".join(f"{value}::{kind} AS {column}" for column, value, kind in zip(table.keys, key, table.types))
         on = " AND ".join(f"o.{column} = n.{column}" for column in table.keys)
         self.run(f"MERGE INTO {table.name} o USING (SELECT {source}) n ON {on} WHEN MATCHED AND o.v % 3 = 0 THEN DELETE "
-                 f"WHEN MATCHED THEN UPDATE SET v = o.v + 1 WHEN NOT MATCHED THEN INSERT ({table.columns()}, v) VALUES ({', '.join(f'n.{c}' for c in table.keys)}, 0)")
+                 "WHEN MATCHED THEN UPDATE SET v = o.v + 1 "
+                 f"WHEN NOT MATCHED THEN INSERT ({table.columns()}, v) VALUES ({', '.join(f'n.{c}' for c in table.keys)}, 0)")
 
     def copy(self, table, key):
         values = [value.strip("'") for value in key]

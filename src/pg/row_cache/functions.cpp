@@ -179,9 +179,11 @@ PGWC_FUNCTION(pgwc_get_many) {
   Call* call = begin_call(fcinfo, true);
   Keys keys;
   read_arrays(fcinfo, call->arguments, &keys);
-  InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC | MAT_SRF_BLESS);
-  auto* result = reinterpret_cast<ReturnSetInfo*>(fcinfo->resultinfo);
   Relation relation = relation_open(call->relation, AccessShareLock);
+  // What the columns are is sure only now, and the executor compares them with what the query was
+  // planned for.
+  InitMaterializedSRF(fcinfo, MAT_SRF_BLESS);
+  auto* result = reinterpret_cast<ReturnSetInfo*>(fcinfo->resultinfo);
   TupleTableSlot* absent = MakeSingleTupleTableSlot(result->setDesc, &TTSOpsVirtual);
   ExecStoreAllNullTuple(absent);
   MemoryContext memory =
