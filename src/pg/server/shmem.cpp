@@ -177,7 +177,7 @@ const char* starts_from_elsewhere() {
 
 // What runs on for a moment after a postmaster that was killed has the file, too.
 void claim_file() {
-  constexpr int kTries = 100;
+  constexpr int kTries = 30;
   for (int i = 0; i < kTries; ++i) {
     Status status = Status::kOk;
     no_throw([&] { status = buffer_file().claim(path); });
