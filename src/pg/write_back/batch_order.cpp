@@ -4,6 +4,7 @@
 
 extern "C" {
 #include "access/genam.h"
+#include "access/htup_details.h"
 #include "access/nbtree.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_index.h"
@@ -22,6 +23,7 @@ constexpr double kWorthSorting = 0.05;
 // Reads the sort keys of a btree over plain columns; false for any other index.
 bool keys_of_index(Relation index, BatchOrder* order) {
   if (index->rd_rel->relam != BTREE_AM_OID || !index->rd_index->indisready) return false;
+  order->index = RelationGetRelid(index);
   order->key_count = index->rd_index->indnkeyatts;
   for (int i = 0; i < order->key_count; ++i) {
     order->attributes[i] = index->rd_index->indkey.values[i];
@@ -39,17 +41,22 @@ bool keys_of_index(Relation index, BatchOrder* order) {
   return true;
 }
 
-// The share of sampled neighbours that stand the wrong way round.
-double disorder(const BatchOrder& order, TupleTableSlot* a, TupleTableSlot* b, MinimalTuple* sample,
-                int sample_size) {
-  SortSupportData keys[INDEX_MAX_KEYS] = {};
+void prepare_keys(const BatchOrder& order, bool abbreviate, SortSupportData* keys) {
   for (int k = 0; k < order.key_count; ++k) {
     keys[k].ssup_cxt = CurrentMemoryContext;
     keys[k].ssup_collation = order.collations[k];
     keys[k].ssup_nulls_first = order.nulls_first[k];
     keys[k].ssup_attno = order.attributes[k];
+    keys[k].abbreviate = abbreviate && k == 0;
     PrepareSortSupportFromOrderingOp(order.operators[k], &keys[k]);
   }
+}
+
+// The share of sampled neighbours that stand the wrong way round.
+double disorder(const BatchOrder& order, TupleTableSlot* a, TupleTableSlot* b, MinimalTuple* sample,
+                int sample_size) {
+  SortSupportData keys[INDEX_MAX_KEYS] = {};
+  prepare_keys(order, false, keys);
   int wrong = 0;
   for (int i = 0; i + 1 < sample_size; ++i) {
     ExecStoreMinimalTuple(sample[i], a, false);
@@ -112,31 +119,68 @@ BatchOrder choose_batch_order(Relation relation, const RowSpan* spans, std::size
   return best;
 }
 
-void begin_sort(BatchOrder* order, Relation relation) {
-  order->in = MakeSingleTupleTableSlot(RelationGetDescr(relation), &TTSOpsMinimalTuple);
-  order->out = MakeSingleTupleTableSlot(RelationGetDescr(relation), &TTSOpsMinimalTuple);
-  order->sort = tuplesort_begin_heap(
-      RelationGetDescr(relation), order->key_count, order->attributes, order->operators,
-      order->collations, order->nulls_first, maintenance_work_mem, nullptr, TUPLESORT_NONE);
+namespace {
+
+struct Comparison {
+  const BatchOrder* order;
+  const RowSpan* rows;
+  SortSupportData* keys;
+  TupleDesc desc;
+};
+
+// A header before the row's own bytes, as tuplesort makes it: cheaper than a slot.
+HeapTupleData tuple_of(const RowSpan& row) {
+  HeapTupleData tuple{};
+  tuple.t_len = reinterpret_cast<const MinimalTupleData*>(row.data)->t_len + MINIMAL_TUPLE_OFFSET;
+  tuple.t_data =
+      reinterpret_cast<HeapTupleHeader>(const_cast<std::byte*>(row.data) - MINIMAL_TUPLE_OFFSET);
+  return tuple;
 }
 
-void put_sorted(BatchOrder* order, MinimalTuple tuple) {
-  ExecStoreMinimalTuple(tuple, order->in, false);
-  tuplesort_puttupleslot(order->sort, order->in);
+int compare_rows(const void* left, const void* right, void* argument) {
+  const auto* a = static_cast<const OrderedRow*>(left);
+  const auto* b = static_cast<const OrderedRow*>(right);
+  const auto* with = static_cast<const Comparison*>(argument);
+  int compared =
+      ApplySortComparator(a->key, a->key_is_null, b->key, b->key_is_null, &with->keys[0]);
+  if (compared != 0) return compared;
+  const bool abbreviated = with->keys[0].abbrev_converter != nullptr;
+  if (abbreviated || with->order->key_count > 1) {
+    HeapTupleData a_tuple = tuple_of(with->rows[a->number]);
+    HeapTupleData b_tuple = tuple_of(with->rows[b->number]);
+    for (int k = abbreviated ? 0 : 1; k < with->order->key_count; ++k) {
+      bool a_null;
+      bool b_null;
+      const Datum a_value = heap_getattr(&a_tuple, with->order->attributes[k], with->desc, &a_null);
+      const Datum b_value = heap_getattr(&b_tuple, with->order->attributes[k], with->desc, &b_null);
+      compared =
+          k == 0 ? ApplySortAbbrevFullComparator(a_value, a_null, b_value, b_null, &with->keys[k])
+                 : ApplySortComparator(a_value, a_null, b_value, b_null, &with->keys[k]);
+      if (compared != 0) return compared;
+    }
+  }
+  return a->number < b->number ? -1 : 1;
 }
 
-void finish_sort(BatchOrder* order) { tuplesort_performsort(order->sort); }
+}  // namespace
 
-MinimalTuple next_sorted(BatchOrder* order) {
-  if (!tuplesort_gettupleslot(order->sort, true, false, order->out, nullptr)) return nullptr;
-  bool should_free;
-  return ExecFetchSlotMinimalTuple(order->out, &should_free);
-}
-
-void end_sort(BatchOrder* order) {
-  ExecDropSingleTupleTableSlot(order->in);
-  ExecDropSingleTupleTableSlot(order->out);
-  tuplesort_end(order->sort);
+OrderedRow* sort_rows(const BatchOrder& order, Relation relation, const RowSpan* rows,
+                      std::size_t count) {
+  auto* ordered = static_cast<OrderedRow*>(
+      MemoryContextAllocHuge(CurrentMemoryContext, sizeof(OrderedRow) * count));
+  SortSupportData keys[INDEX_MAX_KEYS] = {};
+  prepare_keys(order, true, keys);
+  TupleDesc desc = RelationGetDescr(relation);
+  for (std::size_t i = 0; i < count; ++i) {
+    ordered[i].number = static_cast<std::uint32_t>(i);
+    HeapTupleData tuple = tuple_of(rows[i]);
+    ordered[i].key = heap_getattr(&tuple, order.attributes[0], desc, &ordered[i].key_is_null);
+    if (keys[0].abbrev_converter != nullptr && !ordered[i].key_is_null)
+      ordered[i].key = keys[0].abbrev_converter(ordered[i].key, &keys[0]);
+  }
+  Comparison with{&order, rows, keys, desc};
+  qsort_arg(ordered, count, sizeof(OrderedRow), compare_rows, &with);
+  return ordered;
 }
 
 }  // namespace pgwc

@@ -11,7 +11,6 @@
 
 extern "C" {
 #include "access/attnum.h"
-#include "utils/tuplesort.h"
 }
 
 namespace pgwc {
@@ -22,18 +21,19 @@ struct BatchOrder {
   Oid operators[INDEX_MAX_KEYS];
   Oid collations[INDEX_MAX_KEYS];
   bool nulls_first[INDEX_MAX_KEYS];
-  Tuplesortstate* sort;
-  TupleTableSlot* in;
-  TupleTableSlot* out;
+  Oid index;
 };
 
 BatchOrder choose_batch_order(Relation relation, const RowSpan* spans, std::size_t span_count);
 
-void begin_sort(BatchOrder* order, Relation relation);
-void put_sorted(BatchOrder* order, MinimalTuple tuple);
-void finish_sort(BatchOrder* order);
-// The next row, valid until the next call; null at the end.
-MinimalTuple next_sorted(BatchOrder* order);
-void end_sort(BatchOrder* order);
+struct OrderedRow {
+  Datum key;
+  std::uint32_t number;  // of the row, in the order of arrival
+  bool key_is_null;
+};
+
+// Puts rows in this order; those with equal keys stay as they came. Each span is one row.
+OrderedRow* sort_rows(const BatchOrder& order, Relation relation, const RowSpan* rows,
+                      std::size_t count);
 
 }  // namespace pgwc

@@ -1,6 +1,7 @@
 #include "pg/write_back/reject.hpp"
 
 #include <algorithm>
+#include <cstring>
 
 #include "pg/boundary/compat.hpp"
 #include "pg/server/shmem.hpp"
@@ -28,29 +29,6 @@ struct Rows {
   const RowSpan* at;
   std::size_t count;
 };
-
-RowSpan* split_into_rows(const RowSpan* spans, std::size_t span_count, std::size_t* row_count) {
-  std::size_t count = 0;
-  for (std::size_t i = 0; i < span_count; ++i)
-    for (std::size_t at = 0; at < spans[i].bytes; ++count)
-      at +=
-          align_up<kRowAlign>(reinterpret_cast<const MinimalTupleData*>(spans[i].data + at)->t_len);
-  auto* rows = static_cast<RowSpan*>(MemoryContextAllocHuge(
-      CurrentMemoryContext, sizeof(RowSpan) * std::max<std::size_t>(count, 1)));
-  std::size_t n = 0;
-  for (std::size_t i = 0; i < span_count; ++i) {
-    for (std::size_t at = 0; at < spans[i].bytes;) {
-      const std::size_t size =
-          align_up<kRowAlign>(reinterpret_cast<const MinimalTupleData*>(spans[i].data + at)->t_len);
-      rows[n] = spans[i];
-      rows[n].data += at;
-      rows[n++].bytes = size;
-      at += size;
-    }
-  }
-  *row_count = count;
-  return rows;
-}
 
 // Runs `body` in a subtransaction. Null if it succeeded, else its error, the subtransaction rolled
 // back.
@@ -142,34 +120,78 @@ class AttemptMemory {
   MemoryContext outer_;
 };
 
-void store_part(Relation relation, Rows rows, Outcome* outcome);
+struct Batch {
+  Relation relation;
+  Oid sorted_by;  // the index in whose order the rows come, if it is not that of their arrival
+  Outcome outcome;
+};
 
-void store_parts(Relation relation, Rows rows, Outcome* outcome) {
+// Of rows that exclude each other the first one counts. In an index's order those with equal keys
+// stand as they arrived, but others do not.
+bool depends_on_order(const Batch& batch, const ErrorData* error) {
+  if (!OidIsValid(batch.sorted_by) || (error->sqlerrcode != ERRCODE_UNIQUE_VIOLATION &&
+                                       error->sqlerrcode != ERRCODE_EXCLUSION_VIOLATION))
+    return false;
+  const char* index = get_rel_name(batch.sorted_by);
+  return index == nullptr || error->constraint_name == nullptr ||
+         std::strcmp(index, error->constraint_name) != 0;
+}
+
+void store_part(Batch* batch, Rows rows);
+
+void store_parts(Batch* batch, Rows rows) {
   const std::size_t part = rows.count == 1 ? 1 : (rows.count + kFanOut - 1) / kFanOut;
   for (std::size_t from = 0; from < rows.count; from += part) {
     AttemptMemory memory;
     memory.enter();
-    store_part(relation, {rows.at + from, std::min(part, rows.count - from)}, outcome);
+    store_part(batch, {rows.at + from, std::min(part, rows.count - from)});
     memory.leave();
   }
 }
 
-void store_part(Relation relation, Rows rows, Outcome* outcome) {
+void store_part(Batch* batch, Rows rows) {
   CHECK_FOR_INTERRUPTS();
   std::uint64_t stored = 0;
-  ErrorData* error =
-      try_in_subtransaction([&] { stored = store_rows(relation, rows.at, rows.count, true); });
+  ErrorData* error = try_in_subtransaction([&] {
+    stored = store_rows(batch->relation, rows.at, rows.count, !OidIsValid(batch->sorted_by));
+  });
   if (error == nullptr) {
-    outcome->stored += stored;
+    batch->outcome.stored += stored;
     return;
   }
   rethrow_unless_data(error);
-  if (rows.count == 1) {
-    record_rejected(relation, rows.at[0], error);
-    ++outcome->rejected;
+  if (rows.count > 1) {
+    store_parts(batch, rows);
+  } else if (depends_on_order(*batch, error)) {
+    ReThrowError(error);
   } else {
-    store_parts(relation, rows, outcome);
+    record_rejected(batch->relation, rows.at[0], error);
+    ++batch->outcome.rejected;
   }
+}
+
+void store_row_by_row(Batch* batch, const RowSpan* spans, std::size_t span_count) {
+  std::size_t count;
+  RowSpan* rows = split_into_rows(spans, span_count, &count);
+  store_parts(batch, {rows, count});
+  pfree(rows);
+}
+
+void store_spans(void* context, const RowSpan* spans, std::size_t span_count, Oid sorted_by) {
+  auto* batch = static_cast<Batch*>(context);
+  batch->sorted_by = sorted_by;
+  AttemptMemory memory;
+  memory.enter();
+  std::uint64_t stored = 0;
+  ErrorData* error = try_in_subtransaction(
+      [&] { stored = store_rows(batch->relation, spans, span_count, !OidIsValid(sorted_by)); });
+  if (error == nullptr) {
+    batch->outcome.stored += stored;
+  } else {
+    rethrow_unless_data(error);
+    store_row_by_row(batch, spans, span_count);
+  }
+  memory.leave();
 }
 
 // Commands that change a table's columns flush it before. A server without the library does not,
@@ -230,16 +252,16 @@ Outcome store_or_reject(Relation relation, const RowSpan* spans, std::size_t spa
   RowSpan* readable = leave_strangers(relation, spans, span_count, &span_count, &outcome);
   if (readable != nullptr) spans = readable;
   if (span_count == 0) return outcome;
+  Batch batch{relation, InvalidOid, outcome};
   ErrorData* error = try_in_subtransaction(
-      [&] { outcome.stored = store_rows(relation, spans, span_count, true); });
-  if (error == nullptr) return outcome;
+      [&] { for_each_part(relation, spans, span_count, store_spans, &batch); });
+  if (error == nullptr) return batch.outcome;
+  // The rows cannot be put in order, or must not.
   rethrow_unless_data(error);
   FreeErrorData(error);
-  std::size_t count;
-  RowSpan* rows = split_into_rows(spans, span_count, &count);
-  store_parts(relation, {rows, count}, &outcome);
-  pfree(rows);
-  return outcome;
+  batch = {relation, InvalidOid, outcome};
+  store_row_by_row(&batch, spans, span_count);
+  return batch.outcome;
 }
 
 }  // namespace pgwc::reject

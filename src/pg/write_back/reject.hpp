@@ -1,8 +1,9 @@
-// Rows that a table refuses. A batch is stored whole if it can be; if not, it is cut up until the
-// rows that cannot are alone, and those go to writecache.rejected_rows, in the same transaction as
-// their neighbours go to the table. So a bad row neither blocks nor drops anything, and is itself
-// never dropped. (Bisection as bulk loaders do it, with a fan-out of 16: one bad row costs the
-// batch about half again, where two halves would cost it twice.)
+// Rows that a table refuses. A batch is stored in a few parts. One that cannot be stored whole is
+// cut up until the rows that cannot are alone, and those go to writecache.rejected_rows, in the
+// same transaction as their neighbours go to the table. So a bad row neither blocks nor drops
+// anything, and is itself never dropped. (Bisection as bulk loaders do it, with a fan-out of 16.
+// Parts from the start, or a bad row at the end would cost all of the batch a second time, and that
+// among the dead entries of the first.)
 #pragma once
 
 #include "pg/write_back/store.hpp"

@@ -1,5 +1,6 @@
 #include "pg/write_back/store.hpp"
 
+#include <algorithm>
 #include <cstring>
 
 #include "core/layout.hpp"
@@ -117,6 +118,21 @@ class HeapWriter {
   std::size_t bytes_ = 0;
 };
 
+// The spans' rows, one by one, in this order.
+const RowSpan* rows_in_order(const BatchOrder& order, Relation relation, const RowSpan* spans,
+                             std::size_t* count) {
+  std::size_t row_count;
+  RowSpan* arrived = split_into_rows(spans, *count, &row_count);
+  OrderedRow* ordered = sort_rows(order, relation, arrived, row_count);
+  auto* rows = static_cast<RowSpan*>(
+      MemoryContextAllocHuge(CurrentMemoryContext, sizeof(RowSpan) * row_count));
+  for (std::size_t i = 0; i < row_count; ++i) rows[i] = arrived[ordered[i].number];
+  pfree(ordered);
+  pfree(arrived);
+  *count = row_count;
+  return rows;
+}
+
 std::uint64_t store_in_heap(Relation relation, const RowSpan* spans, std::size_t count, bool sort) {
   std::uint64_t rows = 0;
   HeapWriter writer;
@@ -124,17 +140,11 @@ std::uint64_t store_in_heap(Relation relation, const RowSpan* spans, std::size_t
   const CommandId current = GetCurrentCommandId(true);
   BatchOrder order = sort ? choose_batch_order(relation, spans, count) : BatchOrder{};
   if (order.key_count > 0) {
-    begin_sort(&order, relation);
+    spans = rows_in_order(order, relation, spans, &count);
     for (std::size_t i = 0; i < count; ++i)
-      for_each_row(spans[i], [&](MinimalTuple tuple) {
-        put_sorted(&order, tuple);
-        ++rows;
-      });
-    finish_sort(&order);
-    while (MinimalTuple tuple = next_sorted(&order)) writer.add(tuple, current);
+      for_each_row(spans[i], [&](MinimalTuple tuple) { writer.add(tuple, current); });
     writer.close();
-    end_sort(&order);
-    return rows;
+    return count;
   }
   for (std::size_t i = 0; i < count; ++i) {
     const CommandId command = spans[i].command == InvalidCommandId ? current : spans[i].command;
@@ -252,7 +262,66 @@ bool is_plain_heap(Relation relation) {
             triggers->trig_insert_before_statement || triggers->trig_insert_after_statement));
 }
 
+bool goes_to_heap(Relation relation, bool ignore_conflicts) {
+  return is_plain_heap(relation) && !(ignore_conflicts && may_conflict(relation));
+}
+
+bool ignores_conflicts(Relation relation) {
+  const Attachment* attachment = attachments::find(RelationGetRelid(relation));
+  return attachment != nullptr && attachment->ignore_conflicts;
+}
+
+// Few, since each is a subtransaction to the flush; and not for a handful of rows.
+constexpr std::size_t kParts = 8;
+constexpr std::size_t kLeastPart = 256 * 1024;
+
+// The first of the spans behind a part that has about this many bytes.
+std::size_t end_of_part(const RowSpan* spans, std::size_t count, std::size_t from,
+                        std::size_t most) {
+  std::size_t bytes = spans[from].bytes;
+  std::size_t to = from + 1;
+  while (to < count && bytes + spans[to].bytes <= most) bytes += spans[to++].bytes;
+  return to;
+}
+
 }  // namespace
+
+RowSpan* split_into_rows(const RowSpan* spans, std::size_t span_count, std::size_t* row_count) {
+  std::size_t count = 0;
+  for (std::size_t i = 0; i < span_count; ++i)
+    for_each_row(spans[i], [&](MinimalTuple) { ++count; });
+  auto* rows = static_cast<RowSpan*>(MemoryContextAllocHuge(
+      CurrentMemoryContext, sizeof(RowSpan) * std::max<std::size_t>(count, 1)));
+  std::size_t n = 0;
+  for (std::size_t i = 0; i < span_count; ++i)
+    for_each_row(spans[i], [&](MinimalTuple tuple) {
+      rows[n] = spans[i];
+      rows[n].data = reinterpret_cast<const std::byte*>(tuple);
+      rows[n++].bytes = align_up<kRowAlign>(tuple->t_len);
+    });
+  *row_count = count;
+  return rows;
+}
+
+void for_each_part(Relation relation, const RowSpan* spans, std::size_t span_count, PartStore store,
+                   void* context) {
+  std::size_t bytes = 0;
+  for (std::size_t i = 0; i < span_count; ++i) bytes += spans[i].bytes;
+  const std::size_t most = std::max(bytes / kParts + 1, kLeastPart);
+  if (bytes <= most) {
+    store(context, spans, span_count, InvalidOid);
+    return;
+  }
+  PushActiveSnapshot(GetTransactionSnapshot());
+  const bool sort = goes_to_heap(relation, ignores_conflicts(relation));
+  const BatchOrder order = sort ? choose_batch_order(relation, spans, span_count) : BatchOrder{};
+  if (order.key_count > 0) spans = rows_in_order(order, relation, spans, &span_count);
+  PopActiveSnapshot();
+  for (std::size_t from = 0, to; from < span_count; from = to) {
+    to = end_of_part(spans, span_count, from, most);
+    store(context, spans + from, to - from, order.index);
+  }
+}
 
 Oid storing_into() { return current_target; }
 
@@ -273,9 +342,8 @@ std::uint64_t store_rows(Relation relation, const RowSpan* spans, std::size_t sp
   std::uint64_t rows = 0;
   // At commit time there may be no snapshot any more, and index expressions and triggers want one.
   PushActiveSnapshot(GetTransactionSnapshot());
-  const Attachment* attachment = attachments::find(RelationGetRelid(relation));
-  const bool ignore_conflicts = attachment != nullptr && attachment->ignore_conflicts;
-  if (is_plain_heap(relation) && !(ignore_conflicts && may_conflict(relation))) {
+  const bool ignore_conflicts = ignores_conflicts(relation);
+  if (goes_to_heap(relation, ignore_conflicts)) {
     MemoryContext context =
         AllocSetContextCreate(CurrentMemoryContext, "pg_writecache store", ALLOCSET_DEFAULT_SIZES);
     MemoryContext old = MemoryContextSwitchTo(context);

@@ -24,6 +24,16 @@ struct RowSpan {
 std::uint64_t store_rows(Relation relation, const RowSpan* spans, std::size_t span_count,
                          bool sort);
 
+// One span for each row, in the same order.
+RowSpan* split_into_rows(const RowSpan* spans, std::size_t span_count, std::size_t* row_count);
+
+// Cuts a batch into parts and calls `store` for each, with the index in whose order the rows come:
+// rows that store_rows would sort are sorted over all parts. InvalidOid: as they arrived. May
+// ERROR.
+using PartStore = void (*)(void* context, const RowSpan* spans, std::size_t count, Oid sorted_by);
+void for_each_part(Relation relation, const RowSpan* spans, std::size_t span_count, PartStore store,
+                   void* context);
+
 // For the executor's start hook, before the query is set up: rows that go through the executor were
 // allowed before.
 void keep_rights(const QueryDesc* query);
