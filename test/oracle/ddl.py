@@ -15,6 +15,8 @@ class Changes:
         if not made:
             return
         text, rewrites = made
+        if "COLUMN" in text:
+            self.world.columns_changed = 1 << 60  # until it is over
         if rewrites:
             self.world.rewritten[table.name] = self.world.clock()
         try:
@@ -26,6 +28,8 @@ class Changes:
             if rewrites:
                 self.world.rewritten[table.name] = self.world.clock()
         self.world.refresh(table)
+        if "COLUMN" in text:
+            self.world.columns_changed = self.world.clock()
 
     def both(self, text, *more):
         end = self.rng.choice(("COMMIT", "COMMIT", "COMMIT", "ROLLBACK"))

@@ -7,6 +7,7 @@ from cluster import read_log
 from pq import Lost
 from scheduler import Hang, Scheduler
 from session import Session
+from troubles import Troubles
 
 
 class Episode:
@@ -17,6 +18,7 @@ class Episode:
         self.seed = f"{seed} episode {number}"
         self.rng = random.Random(self.seed)
         self.crashes = self.rng.random() < 0.3
+        self.freezes = self.rng.random() < 0.4
         self.unlogged = not self.crashes and self.rng.random() < 0.5  # then nothing of a transaction is in the WAL
         self.ddl = self.rng.choice((0, 0.5, 1))
         self.steps_wanted = self.rng.choice((300, 600, 1000))
@@ -26,7 +28,9 @@ class Episode:
         self.next_id = 1
         self.ticks = 0
         self.log, self.faults, self.gids, self.rewritten = [], [], [], {}
+        self.troubles = Troubles(self, self.rng)
         self.compared = 0
+        self.columns_changed = 0
         self.stopping = False
         # Snapshot too old; a change of columns under a prepared statement or beside a statement.
         self.allowed = {"42703", "0A000"} if self.ddl else set()
@@ -46,12 +50,13 @@ class Episode:
         self.faults += [text, *(f"  {line}" for part in lines for line in str(part).splitlines())]
         self.stopping = True
 
-    def lost(self, _scheduler, session, lost):
-        self.complain(f"session {session.number} lost its connection: {lost}")
-        raise lost
+    def lost(self, scheduler, session, lost):
+        if not self.troubles.lost(scheduler, session, lost):
+            self.complain(f"session {session.number} lost its connection: {lost}")
+            raise lost
 
     def between_steps(self, scheduler):
-        pass
+        self.troubles.between_steps(scheduler)
 
     def refresh(self, table):
         if not table.refresh(self.control):
@@ -63,10 +68,10 @@ class Episode:
         self.major = int(self.control.run("SHOW server_version_num")[0][0]) // 10000
         try:
             self.prepare()
-            sessions = [Session(n, self, random.Random(f"{self.seed} session {n}")) for n in range(1, self.rng.randint(2, 6) + 1)]
-            Scheduler(self, self.rng, sessions, self.overlap).run(self.more)
+            self.sessions = [Session(n, self, random.Random(f"{self.seed} session {n}")) for n in range(1, self.rng.randint(2, 6) + 1)]
+            Scheduler(self, self.rng, self.sessions, self.overlap).run(self.more)
             self.conclude()
-            for session in sessions:
+            for session in self.sessions:
                 session.close()
         except Hang as hang:
             self.complain(str(hang), self.activity())
@@ -97,6 +102,8 @@ class Episode:
 
     def conclude(self):
         """Everything decided, before and after a last flush: the twins are the same."""
+        if self.troubles.frozen:
+            self.troubles.thaw()
         for row in self.control.run("SELECT gid FROM pg_prepared_xacts"):
             self.control.run(f"{self.rng.choice(('COMMIT', 'ROLLBACK'))} PREPARED '{row[0]}'")
         self.check_twins("at the end")
@@ -118,5 +125,5 @@ class Episode:
                     self.complain(f"{when}: {len(rows)} rows of {table.name} are only in {ours}", rows[:5])
 
     def summary(self):
-        return (f"{len(self.log)} steps, {self.compared} answers compared" + (", DDL" if self.ddl else "") + (", crashes" if self.crashes else "")
-                + (", pure" if self.unlogged else ""))
+        return (f"{len(self.log)} steps, {self.compared} answers compared" + (", DDL" if self.ddl else "") + (f", {self.troubles.crashes} crashes" if self.crashes else "")
+                + (", slow flushes" if self.freezes else "") + (", pure" if self.unlogged else ""))

@@ -65,6 +65,7 @@ class Scheduler:
                 ready = [s for s in ready if s.wants_hold] or (ready if self.all_blocked() else [])
             if not ready:
                 self.wait_any()
+                self.world.troubles.nobody_can_go_on()
                 continue
             session = self.rng.choice(ready)
             if session.wants_hold:
@@ -98,7 +99,7 @@ class Scheduler:
                 session.connection.send(request.text, request.copy)
                 session.busy_since = time.monotonic()
             except Lost as lost:
-                session.answer = lost
+                self.world.lost(self, session, lost)
         elif isinstance(request, Hold):
             session.wants_hold = True
         else:
@@ -128,13 +129,13 @@ class Scheduler:
         if self.holder and self.holder is not session:
             self.holder.spoiled = True
         if isinstance(answer, Lost):
-            self.world.lost(self, session, answer)
+            self.world.lost(self, session, answer)  # and all begin anew
         return True
 
     def wait_for(self, session):
         """Waits for the answer, or until it is clear that the statement waits for somebody."""
         patience = SUSPICION
-        while not self.look(session):
+        while session.busy_since is not None and not self.look(session):
             waited = time.monotonic() - session.busy_since
             if waited > patience:
                 if self.is_blocked(session):
@@ -154,7 +155,7 @@ class Scheduler:
         select.select([s.connection.socket() for s in busy], [], [], 0.05)
         now = time.monotonic()
         for session in busy:
-            if not self.look(session):
+            if session.busy_since is not None and not self.look(session):
                 if now - session.busy_since > PATIENCE:
                     raise Hang(f"session {session.number} hangs")
                 if now - session.busy_since > SUSPICION and not session.blocked:
@@ -171,6 +172,8 @@ class Scheduler:
             return False
         # A wait for a flush ends by itself, unless the flush waits for a session of ours.
         patient = time.monotonic() - session.busy_since < 0.3
+        if self.world.troubles.frozen and session.connection.pid in self.world.cluster.stopped():
+            return True
         return bool(rows) and (rows[0][0] != "0" or (rows[0][1] == "Extension" and not patient))
 
     # --- crashes
