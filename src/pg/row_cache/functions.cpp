@@ -58,8 +58,11 @@ Call* begin_call(FunctionCallInfo fcinfo, bool arrays) {
     fcinfo->flinfo->fn_extra = call;
     MemoryContextSwitchTo(old);
   }
-  call->direct =
-      OidIsValid(call->key.index) && check_enable_rls(relid, InvalidOid, false) != RLS_ENABLED;
+  // An index that is younger than the snapshot may lack rows of it, or have them under other keys.
+  call->key.index_xmin = key.index_xmin;
+  call->direct = OidIsValid(call->key.index) &&
+                 TransactionIdPrecedes(key.index_xmin, GetActiveSnapshot()->xmin) &&
+                 check_enable_rls(relid, InvalidOid, false) != RLS_ENABLED;
   return call;
 }
 
