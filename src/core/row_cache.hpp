@@ -96,8 +96,8 @@ class RowCache {
   RowCache(void* memory, const CacheGeometry& geometry, SharedLocks& locks) noexcept;
 
   enum class Found : std::uint8_t { kNo, kYes, kTooSmall };
-  // Copies an entry. kTooSmall: `into` has no room for *size bytes, nothing was copied but the
-  // size. Counts as a use for eviction.
+  // Copies an entry. kTooSmall: `into` has no room for *size bytes, only they and the stamp
+  // were given. Counts as a use for eviction.
   Found find(CacheKey key, Stamp* stamp, std::span<std::byte> into, std::size_t* size) noexcept;
 
   // A number that grows whenever the space is emptied on request, and never goes back, not even

@@ -73,8 +73,8 @@ RowCache::Found CacheShard::find(CacheKey key, std::uint64_t hash, Stamp* stamp,
   if (uses < kMostUses)
     atomic(entry->uses).store(static_cast<std::uint8_t>(uses + 1), std::memory_order_relaxed);
   *size = entry->size;
-  if (entry->size > into.size()) return RowCache::Found::kTooSmall;
   *stamp = entry->stamp;
+  if (entry->size > into.size()) return RowCache::Found::kTooSmall;
   if (entry->size != 0) std::memcpy(into.data(), entry->row(), entry->size);
   return RowCache::Found::kYes;
 }

@@ -59,8 +59,9 @@ Plan* put_on_top(ModifyTable* modify, List* own, const CustomScanMethods* method
   plan->initPlan = modify->plan.initPlan;
   modify->plan.initPlan = NIL;
   plan->targetlist = own_target_list(own);
-  scan->custom_scan_tlist = reinterpret_cast<List*>(
-      name_inputs(static_cast<Node*>(copyObjectImpl(modify->plan.targetlist)), nullptr));
+  if (own != NIL)
+    scan->custom_scan_tlist = reinterpret_cast<List*>(
+        name_inputs(static_cast<Node*>(copyObjectImpl(modify->plan.targetlist)), nullptr));
   scan->custom_plans = list_make1(modify);
   scan->methods = methods;
   return plan;

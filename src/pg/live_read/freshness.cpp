@@ -154,7 +154,7 @@ void freshen(QueryDesc* query) {
 }
 
 void start(QueryDesc* query, int flags) {
-  if (!attachments::names_strangers_only(query->plannedstmt->rtable) &&
+  if (!attachments::names_unbuffered_only(query->plannedstmt->rtable) &&
       (flags & EXEC_FLAG_EXPLAIN_ONLY) == 0 && buffer_ready() && attachments::any() &&
       !IsParallelWorker() && !RecoveryInProgress() && !workers::is_worker())
     freshen(query);

@@ -72,9 +72,9 @@ Path* partial_with_pending(PlannerInfo* root, RelOptInfo* rel, Path* path, List*
 
 void set_pathlist(PlannerInfo* root, RelOptInfo* rel, Index rti, RangeTblEntry* entry) {
   if (previous_pathlist) previous_pathlist(root, rel, rti, entry);
-  if (entry->rtekind != RTE_RELATION || !buffer_ready() || attachments::is_stranger(entry->relid) ||
-      !attachments::any() || (entry->inh && entry->relkind != RELKIND_PARTITIONED_TABLE) ||
-      is_dummy_rel(rel))
+  if (entry->rtekind != RTE_RELATION || !buffer_ready() ||
+      attachments::is_unbuffered(entry->relid) || !attachments::any() ||
+      (entry->inh && entry->relkind != RELKIND_PARTITIONED_TABLE) || is_dummy_rel(rel))
     return;
   const bool as_partition = is_reached_through_parent(root, rti);
   List* sources = NIL;

@@ -115,7 +115,7 @@ bool may_unwrap(const QueryDesc* query, int flags) {
   if ((flags & EXEC_FLAG_EXPLAIN_ONLY) != 0 || query->instrument_options != 0 || !buffer_ready() ||
       query->snapshot == nullptr || !IsMVCCSnapshot(query->snapshot))
     return false;
-  return !attachments::names_strangers_only(query->plannedstmt->rtable);
+  return !attachments::names_unbuffered_only(query->plannedstmt->rtable);
 }
 
 void start(QueryDesc* query, int flags) {

@@ -27,12 +27,14 @@ Deleted deleted(HeapTupleHeader header) {
   return TransactionIdDidCommit(deleter) ? Deleted::kYes : Deleted::kNo;
 }
 
-// Where the index points to for the row version at `item`; the page is locked.
-OffsetNumber root_of(Page page, OffsetNumber item, HeapTupleHeader header) {
-  if (!HeapTupleHeaderIsHeapOnly(header)) return item;
+// Where the index points to for the row version that `claim` is about; the page is locked.
+OffsetNumber root_of(Page page, HeapTupleHeader header, const Claim& claim, const Claim* older) {
+  if (!HeapTupleHeaderIsHeapOnly(header)) return claim.item;
+  if (older != nullptr && older->storage == claim.storage && older->block == claim.block)
+    return older->root;
   OffsetNumber roots[MaxHeapTuplesPerPage];
   heap_get_root_tuples(page, roots);
-  return roots[item - 1];
+  return roots[claim.item - 1];
 }
 
 }  // namespace
@@ -78,7 +80,8 @@ bool make_claim(Relation relation, TupleTableSlot* slot, OffsetNumber root, Clai
   return true;
 }
 
-bool make_claim_at_commit(Relation relation, TupleTableSlot* slot, Claim* claim) {
+bool make_claim_at_commit(Relation relation, TupleTableSlot* slot, const Claim* older,
+                          Claim* claim) {
   Assert(TTS_IS_BUFFERTUPLE(slot));
   const auto* pinned = reinterpret_cast<const BufferHeapTupleTableSlot*>(slot);
   const HeapTuple tuple = pinned->base.tuple;
@@ -93,7 +96,7 @@ bool make_claim_at_commit(Relation relation, TupleTableSlot* slot, Claim* claim)
   LockBuffer(pinned->buffer, BUFFER_LOCK_SHARE);
   Page page = BufferGetPage(pinned->buffer);
   if (RelationNeedsWAL(relation)) claim->page_lsn = PageGetLSN(page);
-  claim->root = root_of(page, claim->item, tuple->t_data);
+  claim->root = root_of(page, tuple->t_data, *claim, older);
   LockBuffer(pinned->buffer, BUFFER_LOCK_UNLOCK);
   return OffsetNumberIsValid(claim->root);
 }

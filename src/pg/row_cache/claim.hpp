@@ -48,8 +48,10 @@ bool proved_by_page(const Claim& claim, Relation relation, Snapshot snapshot);
 bool make_claim(Relation relation, TupleTableSlot* slot, OffsetNumber root, Claim* claim);
 
 // The same for a row version that this transaction made, just before it commits: the claim holds
-// for others once it has. Finds the root itself.
-bool make_claim_at_commit(Relation relation, TupleTableSlot* slot, Claim* claim);
+// for others once it has. `older`, if not null, is a claim about the same key: its root is likely
+// to be the root still. A wrong root costs a failed proof.
+bool make_claim_at_commit(Relation relation, TupleTableSlot* slot, const Claim* older,
+                          Claim* claim);
 
 // Whether both are about the same row version, which never changes.
 inline bool same_version(const Claim& a, const Claim& b) {

@@ -18,15 +18,17 @@ namespace pgwc::row_cache::write_plan {
 
 namespace {
 
-// The columns that ModifyTable returns after those of the statement's own RETURNING.
-enum Added { kTable, kPlace, kOldPlace, kOldTable };
+// The columns that ModifyTable returns after those of the statement's own RETURNING. The tables
+// only where there are several.
+enum Added { kPlace, kTable, kOldPlace, kOldTable };
+constexpr int kAddedColumns = 4;
 
 struct WriteState {
   CustomScanState custom;  // first
   PlanState* modify;
   CmdType operation;
-  int own;    // columns of RETURNING
-  int added;  // columns after them
+  int own;                            // columns of RETURNING
+  AttrNumber columns[kAddedColumns];  // by Added; 0: not there
   Oid only_table;
   // Of the table that the last row was in.
   Oid table;
@@ -54,7 +56,10 @@ void begin(CustomScanState* node, EState* estate, int flags) {
   auto* modify = linitial_node(ModifyTable, scan->custom_plans);
   state->operation = modify->operation;
   state->own = list_length(node->ss.ps.plan->targetlist);
-  state->added = list_length(modify->plan.targetlist) - state->own;
+  int i = 0;
+  ListCell* cell;
+  foreach (cell, scan->custom_private)
+    state->columns[lfirst_int(cell)] = static_cast<AttrNumber>(state->own + ++i);
   state->only_table =
       rt_fetch(static_cast<Index>(linitial_int(modify->resultRelations)), estate->es_range_table)
           ->relid;
@@ -74,29 +79,29 @@ bool is_noted(WriteState* state, Oid table) {
 }
 
 void note(WriteState* state, TupleTableSlot* row) {
+  // 0 for what is not there.
   const auto added = [&](Added which) {
-    bool is_null;
-    const Datum value = slot_getattr(row, state->own + static_cast<int>(which) + 1, &is_null);
+    bool is_null = true;
+    const Datum value =
+        state->columns[which] == 0 ? Datum{0} : slot_getattr(row, state->columns[which], &is_null);
     return is_null ? Datum{0} : value;
   };
-  using written::Fate;
-  if (is_noted(state, DatumGetObjectId(added(kTable)))) {
-    const Datum place = added(kPlace);
-    // An INSERT of cache_aside has nothing to take out, but ON CONFLICT DO UPDATE has.
-    const Fate fate = state->mode == Mode::kWriteThrough && state->operation != CMD_DELETE
-                          ? Fate::kPut
-                          : Fate::kErase;
-    if (place != 0)
-      written::note(state->table, *reinterpret_cast<const ItemPointerData*>(DatumGetPointer(place)),
+  const auto table = [&](Added which) {
+    const Datum value = added(which);
+    return value == 0 ? state->only_table : DatumGetObjectId(value);
+  };
+  const auto note_place = [&](Datum value, Oid relation, written::Fate fate) {
+    if (value != 0 && is_noted(state, relation))
+      written::note(relation, *reinterpret_cast<const ItemPointerData*>(DatumGetPointer(value)),
                     fate);
-  }
-  if (state->added <= kOldPlace) return;
-  const Datum old = added(kOldPlace);
-  const Oid table =
-      state->added > kOldTable ? DatumGetObjectId(added(kOldTable)) : state->only_table;
-  if (old != 0 && is_noted(state, table))
-    written::note(table, *reinterpret_cast<const ItemPointerData*>(DatumGetPointer(old)),
-                  Fate::kErase);
+  };
+  using written::Fate;
+  const Oid written_to = table(kTable);
+  // An INSERT of cache_aside has nothing to take out, but ON CONFLICT DO UPDATE has.
+  const bool put = is_noted(state, written_to) && state->mode == Mode::kWriteThrough &&
+                   state->operation != CMD_DELETE;
+  note_place(added(kPlace), written_to, put ? Fate::kPut : Fate::kErase);
+  note_place(added(kOldPlace), table(kOldTable), Fate::kErase);
 }
 
 TupleTableSlot* execute(CustomScanState* node) {
@@ -201,34 +206,48 @@ Expr* input_column(const ModifyTable* modify, const char* name) {
   return nullptr;
 }
 
-List* add_columns(List* columns, Index rti, Expr* old_place, Expr* old_table) {
-  columns = add_column(columns, system_column(rti, TableOidAttributeNumber, OIDOID));
-  columns = add_column(columns, system_column(rti, SelfItemPointerAttributeNumber, TIDOID));
-  if (old_place != nullptr) columns = add_column(columns, old_place);
-  if (old_place != nullptr && old_table != nullptr) columns = add_column(columns, old_table);
-  return columns;
-}
+struct NewColumn {
+  Added what;
+  Expr* of_input;  // else a system column of the result relation
+  AttrNumber number;
+  Oid type;
+};
 
-// One list for each result relation.
-void return_places(PlannedStmt* statement, ModifyTable* modify) {
-  Expr* old_place = nullptr;
-  Expr* old_table = nullptr;
+// One list for each result relation. Returns what was added, as a List of int.
+List* return_places(PlannedStmt* statement, ModifyTable* modify) {
+  NewColumn columns[kAddedColumns];
+  int count = 0;
+  columns[count++] = {kPlace, nullptr, SelfItemPointerAttributeNumber, TIDOID};
+  const int first = linitial_int(modify->resultRelations);
+  const bool several = list_length(modify->resultRelations) > 1 || modify->rootRelation != 0 ||
+                       get_rel_relkind(relation_of(statement, first)) == RELKIND_PARTITIONED_TABLE;
+  if (several) columns[count++] = {kTable, nullptr, TableOidAttributeNumber, OIDOID};
   if (changes_key(statement, modify)) {
-    old_place = input_column(modify, "ctid");
-    old_table = input_column(modify, "tableoid");
-    // Without it the old row's table is the only one.
-    if (old_table == nullptr && list_length(modify->resultRelations) > 1) old_place = nullptr;
+    Expr* old_place = input_column(modify, "ctid");
+    Expr* old_table = input_column(modify, "tableoid");
+    if (old_place != nullptr &&
+        (old_table != nullptr || list_length(modify->resultRelations) == 1)) {
+      columns[count++] = {kOldPlace, old_place, 0, InvalidOid};
+      if (old_table != nullptr) columns[count++] = {kOldTable, old_table, 0, InvalidOid};
+    }
   }
   List* lists = NIL;
   for (int i = 0; i < list_length(modify->resultRelations); ++i) {
-    List* own = modify->returningLists == NIL
-                    ? NIL
-                    : static_cast<List*>(copyObjectImpl(list_nth(modify->returningLists, i)));
+    List* list = modify->returningLists == NIL
+                     ? NIL
+                     : static_cast<List*>(copyObjectImpl(list_nth(modify->returningLists, i)));
     const auto rti = static_cast<Index>(list_nth_int(modify->resultRelations, i));
-    lists = lappend(lists, add_columns(own, rti, old_place, old_table));
+    for (int k = 0; k < count; ++k)
+      list = add_column(list, columns[k].of_input != nullptr
+                                  ? columns[k].of_input
+                                  : system_column(rti, columns[k].number, columns[k].type));
+    lists = lappend(lists, list);
   }
   modify->returningLists = lists;
   modify->plan.targetlist = static_cast<List*>(copyObjectImpl(linitial(lists)));
+  List* added = NIL;
+  for (int k = 0; k < count; ++k) added = lappend_int(added, columns[k].what);
+  return added;
 }
 
 }  // namespace
@@ -241,8 +260,10 @@ void wrap(PlannedStmt* statement) {
   auto* modify = castNode(ModifyTable, statement->planTree);
   if (!is_concerned(statement, modify)) return;
   List* own = modify->plan.targetlist;
-  return_places(statement, modify);
-  statement->planTree = custom_scan::put_on_top(modify, own, &kScanMethods);
+  List* added = return_places(statement, modify);
+  Plan* top = custom_scan::put_on_top(modify, own, &kScanMethods);
+  castNode(CustomScan, top)->custom_private = added;
+  statement->planTree = top;
 }
 
 }  // namespace pgwc::row_cache::write_plan

@@ -93,7 +93,7 @@ bool keeps_places(Relation relation) {
 
 void close(Source* source) {
   if (source->slot != nullptr) ExecDropSingleTupleTableSlot(source->slot);
-  if (source->relation != nullptr) relation_close(source->relation, NoLock);
+  if (source->relation != nullptr) RelationClose(source->relation);
   *source = {};
 }
 
@@ -103,7 +103,7 @@ bool open(Source* source, Oid relid) {
   const CachedKey* key = cache_key::find_indexed(relid);
   if (key == nullptr) return false;
   learn(*key);
-  source->relation = try_relation_open(relid, AccessShareLock);
+  source->relation = RelationIdGetRelation(relid);  // it is locked
   if (source->relation == nullptr || !keeps_places(source->relation)) return false;
   source->slot =
       MakeSingleTupleTableSlot(RelationGetDescr(source->relation), &TTSOpsBufferHeapTuple);
@@ -134,8 +134,13 @@ void prepare(Source* source, const Note& note, std::size_t* bytes) {
   change.epoch = source->epoch;
   if (!hash_of(source->slot, &change.key.hash)) return;
   if (note.fate == Fate::kPut) {
+    Stamp stamp;
+    std::size_t size;
+    const bool known = cache().find(change.key, &stamp, {}, &size) != RowCache::Found::kNo;
+    const Claim older = known ? claim_of(stamp) : Claim{};
     Claim claim;
-    if (!make_claim_at_commit(source->relation, source->slot, &claim)) return;
+    if (!make_claim_at_commit(source->relation, source->slot, known ? &older : nullptr, &claim))
+      return;
     change.stamp = stamp_of(claim);
     change.row = flatten(source->slot);
     if (change.row == nullptr) return;

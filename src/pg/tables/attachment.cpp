@@ -34,10 +34,13 @@ std::uint64_t invalidations = 0;
 // that statements name, found without a hash look-up.
 constexpr std::size_t kStrangers = 256;
 Oid strangers[kStrangers];
+// The same of relations that the write buffer has nothing to do with.
+Oid unbuffered[kStrangers];
 
 void forget_catalog(Datum, int, std::uint32_t) {
   ++invalidations;
   std::memset(strangers, 0, sizeof(strangers));
+  std::memset(unbuffered, 0, sizeof(unbuffered));
   known = Known::kNothing;
   if (cache == nullptr) return;
   HASH_SEQ_STATUS scan;
@@ -52,6 +55,7 @@ void forget_relation(Datum, Oid relation) {
   } else {
     ++invalidations;
     if (is_stranger(relation)) strangers[relation % kStrangers] = InvalidOid;
+    if (is_unbuffered(relation)) unbuffered[relation % kStrangers] = InvalidOid;
     if (relation == known_from) known = Known::kNothing;
     if (cache == nullptr) return;
     hash_search(cache, &relation, HASH_REMOVE, nullptr);
@@ -110,6 +114,10 @@ Mode mode_of(Oid label) {
 
 bool is_stranger(Oid relation) {
   return relation < FirstNormalObjectId || strangers[relation % kStrangers] == relation;
+}
+
+bool is_unbuffered(Oid relation) {
+  return relation < FirstNormalObjectId || unbuffered[relation % kStrangers] == relation;
 }
 
 std::int64_t interval_us(const Interval* interval) {
@@ -179,6 +187,8 @@ Attachment* entry_of(Oid relation) {
     } while (before != invalidations);
     entry = static_cast<Attachment*>(hash_search(cache, &relation, HASH_ENTER, nullptr));
     *entry = fresh;
+    const bool buffered = fresh.attached && fresh.mode == Mode::kWriteBack;
+    if (!buffered && !fresh.relatives) unbuffered[relation % kStrangers] = relation;
     if (!fresh.attached && !fresh.relatives) strangers[relation % kStrangers] = relation;
   }
   return entry;
@@ -192,11 +202,11 @@ const Attachment* find(Oid relation) {
   return entry != nullptr && entry->attached ? entry : nullptr;
 }
 
-bool names_strangers_only(const List* range_table) {
+bool names_unbuffered_only(const List* range_table) {
   const ListCell* cell;
   foreach (cell, range_table) {
     const auto* entry = lfirst_node(RangeTblEntry, cell);
-    if (entry->rtekind == RTE_RELATION && !is_stranger(entry->relid)) return false;
+    if (entry->rtekind == RTE_RELATION && !is_unbuffered(entry->relid)) return false;
   }
   return true;
 }

@@ -49,8 +49,11 @@ void init();
 const Attachment* find(Oid relation);
 // Whether it is known without any look-up that the relation is neither attached nor has relatives.
 bool is_stranger(Oid relation);
+// Whether it is known without any look-up that rows of the relation are not in the write buffer,
+// and not concerned by those of relatives.
+bool is_unbuffered(Oid relation);
 // Whether that holds for all of a range table, as it does for most statements.
-bool names_strangers_only(const List* range_table);
+bool names_unbuffered_only(const List* range_table);
 // Whether the relation, attached or not, is a partition or has triggers, those of foreign keys
 // among them.
 bool has_relatives(Oid relation);
