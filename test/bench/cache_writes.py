@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""What writes to tables of the row cache cost beside the same writes to a plain table: instructions of the session per
-statement, each its own transaction.
+"""What writes to tables of the row cache cost beside the same writes to a plain table, each its own transaction: statements
+a second, synchronous_commit on, one session; and instructions of the session per statement, without the disk.
 
 write_around: 0 %, since no code of the extension runs in the writes. COPY goes around the cache in every mode.
 """
 import os
 
-from benchlib import on_server, parameter, psql
+from benchlib import SECONDS, interleave, on_server, parameter, pgbench, psql, verdict
 from counted import FOLDER, CountedServer, stop_server
 
 COUNT = parameter("COUNT", 1000, 300)
@@ -39,6 +39,15 @@ for name, mode in TABLES.items():
     psql(f"CREATE TABLE {name} (id int PRIMARY KEY DEFAULT nextval('ids'), value float8, name text)")
     if mode:
         psql(f"SELECT writecache.attach('{name}', '{mode}')")
+for title, statement in list(STATEMENTS.items())[:2]:
+    for table in TABLES:
+        fill(table)
+    script = f"\\set id random(1, {COUNT})\n{statement};\n"
+    rates = interleave(f"{title}, synchronous_commit on", {
+        table: (lambda table=table: pgbench(script.format(table=table), seconds=SECONDS)[1]) for table in TABLES},
+        unit="statements/s")
+    for table in TARGETS:
+        verdict(rates, table, "plain", 1 / (1 + TARGETS[table] / 100))
 stop_server()
 server = CountedServer("pg_writecache")
 counts = {(mode, title, table): server.per_statement(statement.format(table=table), mode, COUNT, COUNT,
