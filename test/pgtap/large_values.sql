@@ -37,6 +37,17 @@ SELECT same($$INSERT INTO docs SELECT x, jsonb_object_agg('k' || y, repeat(md5(y
 SELECT same_rows('docs', 5);
 SELECT same($$INSERT INTO docs SELECT id, body || '{"more": [1, 2, 3]}' FROM docs$$, NULL);
 SELECT same_rows('docs', 5);
+
+-- A transaction changes and deletes what it has just written, out of line, by the first statement that looks at it.
+BEGIN;
+SELECT same($$INSERT INTO t (id, plain) SELECT x, repeat(md5(x::text), 200) FROM generate_series(5001, 5006) x$$);
+SELECT same($$DELETE FROM t WHERE id = 5001 RETURNING length(plain)$$, NULL);
+SELECT same($$INSERT INTO t (id, plain) SELECT x, repeat(md5(x::text), 200) FROM generate_series(5007, 5009) x$$);
+SELECT same($$UPDATE t SET plain = 'short' WHERE id IN (5002, 5007) RETURNING id$$, NULL);
+SELECT same($$UPDATE t SET plain = plain || plain WHERE id IN (5003, 5008) RETURNING id$$, NULL);
+SELECT same($$DELETE FROM t WHERE id IN (5003, 5009) RETURNING length(plain)$$, NULL);
+SELECT same_rows('t', 80);
+COMMIT;
 SELECT cmp_ok(rows_captured(), '>', 40::bigint, 'most of them went through the write buffer');
 
 SELECT * FROM finish();

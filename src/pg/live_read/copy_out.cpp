@@ -44,7 +44,7 @@ PlannedStmt* read_pending(PlannedStmt* planned) {
   const Oid table = RangeVarGetRelid(copy->relation, AccessShareLock, true);
   if (!OidIsValid(table) || get_rel_relkind(table) != RELKIND_RELATION) return planned;
   if (live_read::sources_of(table, true) == NIL) {
-    own_rows::spill_seen_in(table);
+    (void)own_rows::spill_seen_in(table);
     return planned;
   }
   auto* by_query = static_cast<CopyStmt*>(copyObjectImpl(copy));

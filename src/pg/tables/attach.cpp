@@ -364,7 +364,7 @@ namespace {
 void check_not_pending(Oid relation, std::int32_t attachment) {
   if (!buffer_ready() || !SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relation))) return;
   LockRelationOid(relation, kLock);
-  staging::spill(relation);
+  (void)staging::spill(relation);
   const QueueNo queue =
       buffer().find_queue(make_queue_id(MyDatabaseId, static_cast<std::uint32_t>(attachment)));
   if (queue == kNoQueueNo || buffer().view(queue).pending_rows == 0) return;

@@ -99,7 +99,7 @@ void drain_named(const RangeVar* name, LOCKMODE lock) {
 // is flushed first, by the worker, without a lock. A table that cannot be flushed now is read as it
 // is.
 void await_table(Oid relation) {
-  staging::spill(relation);
+  (void)staging::spill(relation);
   Attachment* attachment = attachments::find_write_back(relation);
   if (attachment == nullptr || drain::holds_lock_against_worker(relation) ||
       !attachments::open_queue(attachment))

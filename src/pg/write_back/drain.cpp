@@ -76,7 +76,7 @@ bool holds_lock_against_worker(Oid relation) {
 }
 
 std::uint64_t drain_table(Oid relid) {
-  staging::spill(relid);
+  (void)staging::spill(relid);
   Attachment* attachment = attachments::find_write_back(relid);
   if (attachment == nullptr) return 0;
   const std::int32_t number = attachment->number;

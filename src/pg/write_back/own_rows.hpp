@@ -15,7 +15,8 @@ void install_hook();
 
 // Stores the transaction's rows that a reader of the relation must see: its own, and for a
 // partition those staged for what it is a partition of. May ERROR.
-void spill_seen_in(Oid relation);
+// True if there were any.
+bool spill_seen_in(Oid relation);
 
 // Whether this entry of the range table is the target of an INSERT that looks for no conflict:
 // such a mention of a table does not read it.

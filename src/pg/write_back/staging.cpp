@@ -306,7 +306,7 @@ void place_rows() {
       continue;
     }
     if (outcome == Outcome::kToTable) {
-      staging::spill(stage->relation);
+      (void)staging::spill(stage->relation);
       // The loop over deferred triggers that a commit begins with is over.
       AfterTriggerFireDeferred();
       // Triggers may have staged more rows, also for tables that are through already.
@@ -536,7 +536,8 @@ bool has_rows(Oid relation) {
   return false;
 }
 
-void spill(Oid relation) {
+bool spill(Oid relation) {
+  bool spilled = false;
   // A table that was detached and attached again in a savepoint has two stages.
   for (Stage* stage = used_stages; stage != nullptr; stage = stage->next) {
     if (stage->relation != relation || !has_unspilled(stage)) continue;
@@ -544,11 +545,14 @@ void spill(Oid relation) {
     Relation opened = table_open(relation, RowExclusiveLock);
     spill_stage(stage, opened);
     table_close(opened, NoLock);
+    spilled = true;
   }
+  return spilled;
 }
 
 void spill_all() {
-  for (Stage* stage = used_stages; stage != nullptr; stage = stage->next) spill(stage->relation);
+  for (Stage* stage = used_stages; stage != nullptr; stage = stage->next)
+    (void)spill(stage->relation);
 }
 
 }  // namespace staging

@@ -42,8 +42,8 @@ bool any();
 bool has_rows(Oid relation);
 
 // Writes the transaction's staged rows of one table into it. Needs a transaction with a snapshot
-// allowed; may ERROR.
-void spill(Oid relation);
+// allowed; may ERROR. True if there were any.
+bool spill(Oid relation);
 void spill_all();
 
 }  // namespace staging
