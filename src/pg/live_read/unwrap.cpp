@@ -82,7 +82,9 @@ void visit_all(List* plans, Patches* patches) {
 void visit(Plan** place, Patches* patches) {
   Plan* plan = *place;
   if (List* parts = parts_of(plan)) {
-    Plan** own = own_part(parts, patches->snapshot);
+    // A leader and its workers share a node's state, and to those that begin later the buffer may
+    // not be empty any more.
+    Plan** own = plan->parallel_aware ? nullptr : own_part(parts, patches->snapshot);
     if (own != nullptr && plan->initPlan == NIL && patches->count < kMaxPatches &&
         list_length((*own)->targetlist) == list_length(plan->targetlist)) {
       patches->at[patches->count++] = {place, plan};
