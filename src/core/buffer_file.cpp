@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -296,6 +297,23 @@ void BufferFile::store_header() noexcept {
 
 int BufferFile::sync() noexcept {
   return ::msync(data(), file_size(header_.block_count), MS_SYNC) == 0 ? 0 : errno;
+}
+
+std::uint64_t BufferFile::synced() const noexcept {
+  FileNotes notes;
+  std::memcpy(&notes, data() + kFileNotesOffset, sizeof(notes));
+  return std::min(notes.synced, ~notes.synced_inverted);
+}
+
+void BufferFile::note_synced(std::uint64_t seq) noexcept {
+  auto& notes = *reinterpret_cast<FileNotes*>(data() + kFileNotesOffset);
+  notes.synced = seq;
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+  notes.synced_inverted = ~seq;
+}
+
+int BufferFile::sync_notes() noexcept {
+  return ::msync(data(), kFileHeaderSpan, MS_SYNC) == 0 ? 0 : errno;
 }
 
 bool quarantine_file(const std::string& path, std::string* moved_to) noexcept {

@@ -74,6 +74,12 @@ class BufferFile {
   // Writes everything changed so far to stable storage. Returns 0 or errno.
   int sync() noexcept;
 
+  // What the notes say, and what they say from now on. They are on disk after the next sync() or
+  // sync_notes(). One process writes at a time.
+  std::uint64_t synced() const noexcept;
+  void note_synced(std::uint64_t seq) noexcept;
+  int sync_notes() noexcept;
+
   bool is_open() const noexcept { return region_.get_address() != nullptr; }
   std::byte* data() const noexcept { return static_cast<std::byte*>(region_.get_address()); }
   const FileHeader& header() const noexcept { return header_; }

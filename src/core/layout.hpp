@@ -1,7 +1,7 @@
 // The buffer file: the only place that knows its bytes.
 //
-//   | header copy 0 | header copy 1 | unused ... | block 0 | block 1 | ...
-//   0               4096            8192         64 KiB
+//   | header copy 0 | header copy 1 | notes | unused ... | block 0 | block 1 | ...
+//   0               4096            8192                 64 KiB
 //
 //   block:  BlockHeader, then frames back to back, each at a multiple of kFrameAlign
 //   frame:  FrameHeader, then rows: u32 length (itself included), bytes, padded to kRowAlign
@@ -71,6 +71,16 @@ struct FileHeader {
 };
 static_assert(sizeof(FileHeader) == 80 && std::is_trivially_copyable_v<FileHeader>);
 
+// What a running server keeps up to date. Each value is there twice, the second time inverted; who
+// finds a pair that was being written takes the smaller one.
+struct FileNotes {
+  // Every transaction of which a frame has a sequence number up to here was on disk as a whole.
+  std::uint64_t synced;
+  std::uint64_t synced_inverted;
+};
+inline constexpr std::size_t kFileNotesOffset = 2 * 4096;
+static_assert(kFileNotesOffset + sizeof(FileNotes) <= 64 * 1024);
+
 struct BlockHeader {
   std::uint32_t magic;  // kFreeMagic when the block is free, 0 when it never was in use
   std::uint32_t crc;    // of everything after this field
@@ -106,6 +116,18 @@ static_assert(sizeof(FrameHeader) % kFrameAlign == 0 && sizeof(BlockHeader) % kF
 // The transaction wrote nothing else, so its commit record may be lost in a crash after the client
 // was told.
 inline constexpr std::uint32_t kFramePure = 1;
+// Above these bits: how many frames the transaction has, so that after a power loss a part of it is
+// known for one. 0 once it is known to be whole.
+inline constexpr unsigned kFrameCountShift = 8;
+inline constexpr std::uint32_t kMaxFrameCount = UINT32_MAX >> kFrameCountShift;
+
+constexpr std::uint32_t frame_flags(bool pure, std::size_t frames) {
+  const auto count = frames < kMaxFrameCount ? static_cast<std::uint32_t>(frames) : 0;
+  return (pure ? kFramePure : 0) | (count > 1 ? count << kFrameCountShift : 0);
+}
+constexpr std::uint32_t frames_of_transaction(std::uint32_t flags) {
+  return flags >> kFrameCountShift;
+}
 
 inline constexpr std::size_t kMaxPayload = kBlockSize - sizeof(BlockHeader) - sizeof(FrameHeader);
 inline constexpr std::size_t kMaxRow = kMaxPayload;

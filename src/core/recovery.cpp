@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <unordered_map>
 #include <unordered_set>
 #include <vector>
 
@@ -51,6 +52,14 @@ bool is_payload_intact(const FrameHeader& frame) noexcept {
   }
   return at == frame.payload_bytes;
 }
+
+// What is left of a transaction.
+struct Found {
+  std::uint32_t present = 0;
+  std::uint32_t expected = 0;
+  bool synced = false;
+  bool is_whole() const noexcept { return synced || present >= expected; }
+};
 
 std::uint32_t gap_crc(const GapMarker& gap, std::uint32_t salt) noexcept {
   return salt ^ crc32c(&gap, offsetof(GapMarker, crc));
@@ -192,7 +201,7 @@ Verdict decide(const FrameHeader& frame, bool sibling_decided, const FateOf& fat
 }
 
 ScanReport Recovery::scan() {
-  struct Found {
+  struct InUse {
     std::uint32_t block;
     QueueNo queue;
     BlockScan scan;
@@ -200,7 +209,7 @@ ScanReport Recovery::scan() {
   ScanReport report{};
   BufferControl& control = *buffer_.control_;
   const std::uint64_t run_end = ((control.next_seq >> kRunShift) + 1) << kRunShift;
-  std::vector<Found> found;
+  std::vector<InUse> found;
   std::vector<bool> in_use(buffer_.block_count());
   for (std::uint32_t b = 0; b < buffer_.block_count(); ++b) {
     std::byte* start = buffer_.block_start(b);
@@ -214,7 +223,7 @@ ScanReport Recovery::scan() {
       continue;
     }
     if (scan.damaged_header) format_block(start, scan.epoch, scan.queue_id, scan.relation);
-    Found entry{b, kNoQueueNo, scan};
+    InUse entry{b, kNoQueueNo, scan};
     if (buffer_.open_queue(scan.queue_id, scan.relation, &entry.queue) != Status::kOk)
       ++report.parked_blocks;
     report.frames += scan.live_frames;
@@ -226,10 +235,10 @@ ScanReport Recovery::scan() {
   }
   report.blocks_in_use = static_cast<std::uint32_t>(found.size());
   std::sort(found.begin(), found.end(),
-            [](const Found& a, const Found& b) { return a.scan.epoch < b.scan.epoch; });
+            [](const InUse& a, const InUse& b) { return a.scan.epoch < b.scan.epoch; });
 
   std::uint32_t* parked_end = &control.parked_head;
-  for (const Found& entry : found) {
+  for (const InUse& entry : found) {
     BlockDesc& desc = buffer_.blocks_[entry.block];
     desc = {};
     desc.next = kNoBlock;
@@ -273,7 +282,7 @@ std::vector<Xid> Recovery::transactions() const {
   return {xids.begin(), xids.end()};
 }
 
-SettleReport Recovery::judge(const FateOf& fate_of, std::int64_t now_us, bool power_lost) {
+SettleReport Recovery::judge(const FateOf& fate_of, std::int64_t now_us, const Doubts& doubts) {
   SettleReport report{};
   BufferControl& control = *buffer_.control_;
   // Damage to a sequence number shows only if it is impossible.
@@ -297,10 +306,37 @@ SettleReport Recovery::judge(const FateOf& fate_of, std::int64_t now_us, bool po
       decided.insert(frame.xid);
   });
 
+  // Transactions of which a power loss has taken a part. What is missing may also have been stored
+  // and its space used again; but nothing is stored apart from the rest of its transaction before
+  // all of that is on disk and noted.
+  std::unordered_map<Xid, Found> several;
+  if (doubts.power_lost) {
+    for_each_live([&](Queue&, BlockDesc&, const FrameHeader& frame) {
+      if (frame_state(frame) != FrameState::kPublished || frame.xid <= kFrozenXid) return;
+      Found& found = several[frame.xid];
+      ++found.present;
+      found.expected = std::max(found.expected, frames_of_transaction(frame.flags));
+      if (frame.seq <= doubts.synced) found.synced = true;
+    });
+    // Those that are whole say so before the first of their frames loses the xid.
+    for_each_live([&](Queue&, BlockDesc&, FrameHeader& frame) {
+      const auto found = several.find(frame.xid);
+      if (found != several.end() && found->second.is_whole()) frame.flags &= kFramePure;
+    });
+  }
+
   auto settle_one = [&](Queue& queue, BlockDesc& desc, FrameHeader& frame) {
     --desc.open_frames;
     --queue.open_frames;
-    const Verdict verdict = decide(frame, decided.count(frame.xid) != 0, fate_of, power_lost);
+    const auto found = several.find(frame.xid);
+    if (frame_state(frame) == FrameState::kPublished && found != several.end() &&
+        !found->second.is_whole()) {
+      report.rows_incomplete += frame.row_count;
+      set_frame_state(frame, FrameState::kDiscarded);
+      return;
+    }
+    const Verdict verdict =
+        decide(frame, decided.count(frame.xid) != 0, fate_of, doubts.power_lost);
     if (verdict != Verdict::kKeep) {
       (verdict == Verdict::kUncommitted ? report.rows_uncommitted : report.rows_already_stored) +=
           frame.row_count;
@@ -309,6 +345,7 @@ SettleReport Recovery::judge(const FateOf& fate_of, std::int64_t now_us, bool po
       return;
     }
     frame.flush_xid = kNoXid;
+    frame.flags &= kFramePure;
     // Frozen first: a crash between these stores finds the frame kept.
     std::atomic_ref<Xid>(frame.xid).store(kFrozenXid, std::memory_order_release);
     if (frame_state(frame) != FrameState::kPublished || frame.seq == 0 ||
@@ -325,7 +362,8 @@ SettleReport Recovery::judge(const FateOf& fate_of, std::int64_t now_us, bool po
   // Unpublished frames first: while their published siblings still carry the xid, a crash in here
   // changes no verdict.
   for_each_live([&](Queue&, BlockDesc&, FrameHeader& frame) {
-    if (power_lost || frame_state(frame) == FrameState::kPublished || decided.count(frame.xid) == 0)
+    if (doubts.power_lost || frame_state(frame) == FrameState::kPublished ||
+        decided.count(frame.xid) == 0)
       return;
     if (frame_state(frame) == FrameState::kPrepared) set_frame_state(frame, FrameState::kCommitted);
   });

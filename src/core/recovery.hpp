@@ -31,6 +31,7 @@ struct SettleReport {
   std::uint64_t rows_kept;
   std::uint64_t rows_uncommitted;     // their transaction had not committed
   std::uint64_t rows_already_stored;  // a flush had committed
+  std::uint64_t rows_incomplete;      // another part of their transaction was lost
 };
 
 // What happened to a transaction, as far as the commit log of this start knows.
@@ -42,6 +43,12 @@ class FateOf {
 
  protected:
   ~FateOf() = default;
+};
+
+// What a start has to reckon with beside a crash of the server.
+struct Doubts {
+  bool power_lost = false;   // the file may be older than the database, in parts
+  std::uint64_t synced = 0;  // then: the file's note of that name
 };
 
 // The rule for one record (DESIGN: life of a row). `sibling_decided`: a frame of the same
@@ -64,12 +71,12 @@ class Recovery {
   // Exclusive: the caller makes sure that it runs once and nothing beside it. May throw
   // std::bad_alloc. judge() decides, allow_use() lets everybody in; who forces the verdicts to disk
   // does so in between.
-  SettleReport settle(const FateOf& fate_of, std::int64_t now_us, bool power_lost = false) {
-    const SettleReport report = judge(fate_of, now_us, power_lost);
+  SettleReport settle(const FateOf& fate_of, std::int64_t now_us, const Doubts& doubts = {}) {
+    const SettleReport report = judge(fate_of, now_us, doubts);
     allow_use();
     return report;
   }
-  SettleReport judge(const FateOf& fate_of, std::int64_t now_us, bool power_lost);
+  SettleReport judge(const FateOf& fate_of, std::int64_t now_us, const Doubts& doubts);
   void allow_use() noexcept;
   // Everything the queue holds up to `seq` is in the table by the watermark's word. Returns the
   // rows dropped. For the queue's flusher, before its first batch.

@@ -319,14 +319,14 @@ Status WriteBuffer::reserve(QueueNo no, std::uint64_t queue_id, std::uint32_t ge
 }
 
 std::size_t WriteBuffer::fill(const FrameRef& ref, const std::byte* rows, Xid xid, bool pure,
-                              std::uint32_t origin) noexcept {
+                              std::uint32_t origin, std::size_t frames) noexcept {
   FrameHeader& frame = *header_at(ref.block, ref.offset);
   assert(frame_state(frame) == FrameState::kReserved);
   std::size_t bytes = frame.payload_bytes;
   std::byte* target = reinterpret_cast<std::byte*>(&frame + 1);
   std::memcpy(target, rows, bytes);
   frame.payload_crc = crc32c(target, bytes);
-  frame.flags = pure ? kFramePure : 0;
+  frame.flags = frame_flags(pure, frames);
   frame.origin = origin;
   atomic(frame.xid).store(xid, std::memory_order_relaxed);
   set_frame_state(frame, FrameState::kPrepared);
@@ -340,6 +340,25 @@ void WriteBuffer::mark_committed(std::span<const FrameRef> frames) noexcept {
   if (frames.size() < 2) return;
   for (const FrameRef& ref : frames)
     set_frame_state(*header_at(ref.block, ref.offset), FrameState::kCommitted);
+}
+
+std::uint32_t WriteBuffer::enter_publishing() noexcept {
+  const std::uint32_t phase = atomic(control_->phase).load() % 2;
+  atomic(control_->publishing[phase]).fetch_add(1);
+  return phase;
+}
+
+void WriteBuffer::leave_publishing(std::uint32_t phase) noexcept {
+  atomic(control_->publishing[phase]).fetch_sub(1, std::memory_order_release);
+}
+
+// Returns the phase that ends.
+std::uint32_t WriteBuffer::next_phase() noexcept {
+  return atomic(control_->phase).fetch_add(1) % 2;
+}
+
+bool WriteBuffer::is_publishing(std::uint32_t phase) const noexcept {
+  return atomic(control_->publishing[phase]).load() != 0;
 }
 
 bool WriteBuffer::publish_one(FrameRef& ref, std::int64_t now_us) noexcept {
@@ -489,6 +508,22 @@ bool WriteBuffer::keep_oldest(const FlushLimits& limits, std::vector<FrameRef>* 
   const bool cut = keep < frames->size();
   frames->resize(keep);
   return cut;
+}
+
+bool WriteBuffer::splits_transaction(std::span<const FrameRef> frames, std::uint64_t after) const {
+  std::vector<Xid> several;
+  for (const FrameRef& ref : frames)
+    if (ref.seq > after && frames_of_transaction(header(ref).flags) > 1)
+      several.push_back(header(ref).xid);
+  if (several.empty()) return false;
+  std::sort(several.begin(), several.end());
+  for (const FrameRef& ref : frames) {
+    const std::uint32_t expected = frames_of_transaction(header(ref).flags);
+    if (ref.seq <= after || expected < 2) continue;
+    const auto [first, last] = std::equal_range(several.begin(), several.end(), header(ref).xid);
+    if (last - first < expected) return true;
+  }
+  return false;
 }
 
 void WriteBuffer::mark(std::span<const FrameRef> frames, Xid flush_xid) noexcept {

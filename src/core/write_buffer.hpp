@@ -145,8 +145,10 @@ struct alignas(kCacheLine) BufferControl {
   // Atomic.
   alignas(kCacheLine) std::uint64_t next_seq;
   std::uint64_t next_epoch;
-  std::uint32_t settled;       // recovery is complete
-  std::uint64_t slot_changes;  // how often a queue got a slot or lost it
+  std::uint32_t settled;        // recovery is complete
+  std::uint64_t slot_changes;   // how often a queue got a slot or lost it
+  std::uint32_t phase;          // how often somebody has begun to wait for those who publish
+  std::uint32_t publishing[2];  // transactions of several frames, by the phase they began in
   // Directory lock.
   alignas(kCacheLine) std::uint32_t free_head;
   std::uint32_t free_count;
@@ -234,23 +236,44 @@ class WriteBuffer {
 
   // Copies the rows of one reserved frame and makes it PREPARED. Returns how many bytes of `rows`
   // it took.
+  // `frames`: how many the transaction has.
   std::size_t fill(const FrameRef& frame, const std::byte* rows, Xid xid, bool pure,
-                   std::uint32_t origin = 0) noexcept;
+                   std::uint32_t origin = 0, std::size_t frames = 0) noexcept;
 
   // Makes a transaction's frames permanent. Cannot fail; the commit callback. Calls `wake(queue)`
   // for each queue that now wants its flusher's attention: it was empty, or crossed a limit of its
   // policy.
   template <class Wake>
   void publish(std::span<FrameRef> frames, std::int64_t now_us, Wake&& wake) noexcept {
+    if (frames.size() < 2) {
+      for (FrameRef& frame : frames)
+        if (publish_one(frame, now_us)) wake(frame.queue);
+      return;
+    }
+    const std::uint32_t phase = enter_publishing();
     mark_committed(frames);
     for (FrameRef& frame : frames)
       if (publish_one(frame, now_us)) wake(frame.queue);
+    leave_publishing(phase);
+  }
+
+  // Returns when every transaction of several frames that has published one of them by now has
+  // published all. For one at a time. Calls pause() while it waits.
+  template <class Pause>
+  void await_publishers(Pause&& pause) noexcept {
+    // Twice, because who has read the phase long ago may be counted only now.
+    for (int turn = 0; turn < 2; ++turn)
+      for (const std::uint32_t phase = next_phase(); is_publishing(phase);) pause();
   }
 
   void discard(std::span<const FrameRef> frames) noexcept;
 
   // Collects the oldest unflushed frames in publish order, up to the limits but at least one frame.
   Batch take(QueueNo queue, const FlushLimits& limits, std::vector<FrameRef>* frames) const;
+
+  // Whether some of the frames are a part only of their transaction, not counting those with a
+  // sequence number up to `after`. May throw std::bad_alloc.
+  bool splits_transaction(std::span<const FrameRef> frames, std::uint64_t after) const;
 
   // Stores the flushing transaction's id in each frame; before it commits.
   void mark(std::span<const FrameRef> frames, Xid flush_xid) noexcept;
@@ -343,6 +366,10 @@ class WriteBuffer {
   void remove_block(Queue& queue, std::uint32_t block) noexcept;
   void release_block(std::uint32_t block, bool last_of_queue) noexcept;
   void mark_committed(std::span<const FrameRef> frames) noexcept;
+  std::uint32_t enter_publishing() noexcept;
+  void leave_publishing(std::uint32_t phase) noexcept;
+  std::uint32_t next_phase() noexcept;
+  bool is_publishing(std::uint32_t phase) const noexcept;
   bool publish_one(FrameRef& frame, std::int64_t now_us) noexcept;
   void discard_frame(const FrameRef& frame, Queue& queue) noexcept;
   bool keep_oldest(const FlushLimits& limits, std::vector<FrameRef>* frames, Batch* batch) const;

@@ -1,6 +1,6 @@
 # A power loss: the buffer file falls back to what was synced, page by page at random, and the tables are as the crash left
-# them. Nothing comes twice, nothing that was acknowledged before the last sync is missing, and no page is believed that
-# was torn.
+# them. Nothing comes twice, nothing that was acknowledged before the last sync is missing, no page is believed that was
+# torn, and of no transaction there is a part.
 use strict;
 use warnings;
 use Test::More;
@@ -30,7 +30,7 @@ boot();
 $ENV{PGWC_TEST_BOOT_ID} = $boot;
 $ENV{PGWC_TEST_SYNCED} = $synced;
 my $node = server('power', restart_after_crash => 'off', autovacuum => 'off', wal_writer_delay => '10s',
-	'writecache.buffer_size' => '2MB', 'writecache.sync_interval' => '200ms');
+	'writecache.buffer_size' => '4MB', 'writecache.sync_interval' => '200ms');
 my $file = $node->data_dir . '/pg_dynshmem/pg_writecache.buffer';
 
 sub read_all
@@ -123,13 +123,45 @@ attached_table($node, $tables[2], 'w int, n int', "flush_interval => '1 day'");
 $node->append_conf('postgresql.conf', 'synchronous_commit = off');
 $node->reload;
 
+# Its transactions write to three tables, to one of them in several blocks.
+attached_table($node, 'wide', 'w int, n int, k int, filling text', "flush_interval => '100ms'");
+sub start_atomic_writer
+{
+	my $number = shift;
+	my $base = "$dir/atomic$number";
+	open my $script, '>', "$base.sql" or die "$base.sql: $!";
+	for my $n (1 .. 3000)
+	{
+		print $script "BEGIN; INSERT INTO t0 VALUES ($number, $n); INSERT INTO t2 VALUES ($number, $n);
+			INSERT INTO wide SELECT $number, $n, g, repeat('x', 2000) FROM generate_series(1, 80) AS g; COMMIT;\n\\echo $n\n";
+	}
+	close $script or die $!;
+	my $psql = IPC::Run::start([ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('postgres'), '-f', "$base.sql" ],
+		'<', \'', '>', "$base.out", '2>', "$base.err");
+	return { psql => $psql, out => "$base.out", number => $number };
+}
+
+# Transactions of such a writer that are there in part or more than once, and how many of those promised are there.
+sub atomicity
+{
+	my ($number, $promised) = @_;
+	return $node->safe_psql('postgres', qq{
+		WITH rows AS (SELECT n, sum(a) AS a, sum(b) AS b, sum(c) AS c, count(DISTINCT k) AS ks FROM (
+			SELECT n, 1 AS a, 0 AS b, 0 AS c, NULL::int AS k FROM t0 WHERE w = $number
+			UNION ALL SELECT n, 0, 1, 0, NULL FROM t2 WHERE w = $number
+			UNION ALL SELECT n, 0, 0, 1, k FROM wide WHERE w = $number) AS x GROUP BY n)
+		SELECT string_agg(format('%s: %s, %s, %s', n, a, b, c), '; ' ORDER BY n) FILTER (WHERE (a, b, c, ks) <> (1, 1, 80, 80)),
+		       count(*) FILTER (WHERE n <= $promised) FROM rows});
+}
+
 my $number = 0;
 for my $round (1 .. 3)
 {
 	my %writers;
 	for my $table (@tables) { push @{ $writers{$table} }, start_writer($node, $table, ++$number) for 1 .. 2; }
-	my @writers = map { @$_ } values %writers;
-	for my $writer (@writers) { wait_for { acknowledged($writer) > 100 * rand } 'writers to get going'; }
+	my @atomic = map { start_atomic_writer(++$number) } 1 .. 2;
+	my @writers = (@atomic, map { @$_ } values %writers);
+	for my $writer (@writers) { wait_for { acknowledged($writer) > 0 } 'writers to get going'; }
 	my %promised = map { $_->{number} => acknowledged($_) } @writers;
 	wait_for_sync();
 	select undef, undef, undef, rand 0.3;
@@ -155,7 +187,13 @@ for my $round (1 .. 3)
 				  . "$kept of $promised promised" if $rows != $different || $foreign || $kept != $promised;
 			}
 		}
-		is(join("\n", @faults), '', "power loss $round ($what): every row once, $when");
+		for my $writer (@atomic)
+		{
+			my $promised = $promised{ $writer->{number} };
+			my $found = atomicity($writer->{number}, $promised);
+			push @faults, "writer $writer->{number} of whole transactions: $found of $promised" if $found ne "|$promised";
+		}
+		is(join("\n", @faults), '', "power loss $round ($what): every row once, no transaction in part, $when");
 		next if $when eq 'after a flush';
 		reconfigure($node, 'writecache.injection_point' => '');
 		$node->safe_psql('postgres', 'SELECT writecache.flush()');

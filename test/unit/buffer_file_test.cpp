@@ -334,6 +334,25 @@ TEST_F(BufferFileTest, ThatIsNoFileIsDamaged) {
   EXPECT_EQ(open().status, Status::kDamaged);
 }
 
+// --- notes ---
+
+TEST_F(BufferFileTest, NotesWhatIsSynced) {
+  BufferFile file;
+  ASSERT_EQ(open(kIdentity, kBlocks, &file).status, Status::kOk);
+  EXPECT_EQ(file.synced(), 0u);
+  file.note_synced(1234);
+  EXPECT_EQ(file.synced(), 1234u);
+  EXPECT_EQ(file.sync_notes(), 0);
+  // Killed between the two stores, in either direction.
+  auto& notes = *reinterpret_cast<FileNotes*>(file.data() + kFileNotesOffset);
+  notes.synced = 5678;
+  EXPECT_EQ(file.synced(), 1234u);
+  notes.synced = 12;
+  EXPECT_EQ(file.synced(), 12u);
+  file.note_synced(UINT64_MAX);
+  EXPECT_EQ(file.synced(), UINT64_MAX);
+}
+
 // --- two servers ---
 
 TEST_F(BufferFileTest, BelongsToOneServerAtATime) {

@@ -127,7 +127,8 @@ class Rig {
   }
   void fill(const std::vector<FrameRef>& frames, const Bytes& rows, Xid xid, bool pure) {
     std::size_t at = 0;
-    for (const FrameRef& frame : frames) at += buffer().fill(frame, rows.data() + at, xid, pure);
+    for (const FrameRef& frame : frames)
+      at += buffer().fill(frame, rows.data() + at, xid, pure, 0, frames.size());
     must(at == rows.size(), "the frames take all rows");
   }
   // Up to PREPARED.

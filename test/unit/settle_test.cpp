@@ -276,5 +276,91 @@ TEST(Decide, AfterAPowerLossOnlyPublishedFramesCount) {
   EXPECT_EQ(decide(frame, false, fates, true), Verdict::kKeep);
 }
 
+// --- a power loss that takes a part of a transaction ---
+
+struct PowerLoss : Settle {
+  QueueNo other = rig.open(2);
+  std::vector<FrameRef> across(Xid xid) {
+    std::vector<FrameRef> frames = rig.reserve(q, make_rows({1}));
+    frames.push_back(rig.reserve(other, make_rows({2}))[0]);
+    for (std::size_t i = 0; i < 2; ++i) {
+      const test::Bytes row = make_rows({static_cast<test::RowId>(i + 1)});
+      (void)rig.buffer().fill(frames[i], row.data(), xid, true, 0, 2);
+    }
+    rig.publish(frames);
+    return frames;
+  }
+  void lose(const FrameRef& frame) { rig.header(frame).magic = 0; }
+  SettleReport recover(std::uint64_t synced) {
+    rig.start();
+    Recovery recovery(rig.buffer());
+    recovery.scan();
+    const SettleReport report =
+        recovery.settle(test::EverythingCommitted{}, 77, Doubts{true, synced});
+    q = rig.open(1);
+    other = rig.open(2);
+    return report;
+  }
+};
+
+TEST_F(PowerLoss, AWholeTransactionIsKept) {
+  across(10);
+  const SettleReport report = recover(0);
+  EXPECT_EQ(report.rows_kept, 2u);
+  EXPECT_EQ(report.rows_incomplete, 0u);
+  EXPECT_EQ(rig.pending(q), Ids{1});
+  EXPECT_EQ(rig.pending(other), Ids{2});
+}
+
+TEST_F(PowerLoss, APartOfATransactionIsNot) {
+  for (std::size_t lost : {0u, 1u}) {
+    lose(across(10)[lost]);
+    published({7}, 11);
+    const SettleReport report = recover(0);
+    EXPECT_EQ(report.rows_kept, 1u);
+    EXPECT_EQ(report.rows_incomplete, 1u);
+    EXPECT_EQ(rig.flush(q), Ids{7});
+    EXPECT_TRUE(rig.pending(other).empty());
+  }
+}
+
+TEST_F(PowerLoss, WhatWasSyncedAsAWholeIsKeptWhateverIsMissing) {
+  // The other part was stored, and its space used again.
+  const std::vector<FrameRef> frames = across(10);
+  lose(frames[0]);
+  EXPECT_EQ(recover(frames[1].seq).rows_kept, 1u);
+  EXPECT_EQ(rig.pending(other), Ids{2});
+}
+
+TEST_F(PowerLoss, AFrameThatWasNotPublishedOnDiskIsMissing) {
+  const std::vector<FrameRef> frames = across(10);
+  set_frame_state(rig.header(frames[1]), FrameState::kCommitted);
+  const SettleReport report = recover(0);
+  EXPECT_EQ(report.rows_kept, 0u);
+  EXPECT_EQ(report.rows_incomplete, 1u);
+}
+
+TEST_F(PowerLoss, WhatIsKeptIsNotJudgedByItsPartsAgain) {
+  const std::vector<FrameRef> frames = across(10);
+  recover(0);
+  lose(frames[0]);
+  EXPECT_EQ(recover(0).rows_kept, 1u);
+}
+
+TEST_F(PowerLoss, OfOneTransactionConcernsNoOther) {
+  lose(across(10)[0]);
+  across(11);
+  const SettleReport report = recover(0);
+  EXPECT_EQ(report.rows_kept, 2u);
+  EXPECT_EQ(report.rows_incomplete, 1u);
+}
+
+TEST_F(PowerLoss, ACrashIsNone) {
+  lose(across(10)[0]);
+  rig.start();
+  Recovery(rig.buffer()).scan();
+  EXPECT_EQ(Recovery(rig.buffer()).settle(test::NothingCommitted{}, 0).rows_kept, 1u);
+}
+
 }  // namespace
 }  // namespace pgwc

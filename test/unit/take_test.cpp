@@ -245,5 +245,28 @@ TEST(Request, IsAnsweredAlthoughRowsCameDuringTheFlush) {
   EXPECT_TRUE(rig.buffer().request(q, rig.buffer().last_seq()));
 }
 
+// --- transactions that a batch would split ---
+
+TEST(SplitsTransaction, OnlyIfAFrameOfItIsNotAmongThem) {
+  Rig rig;
+  const QueueNo q = rig.open(1);
+  rig.write(q, Ids{1});
+  std::vector<FrameRef> several = rig.write(q, make_rows(Ids(3, 2), kMaxRow));
+  ASSERT_EQ(several.size(), 3u);
+  rig.write(q, Ids{3});
+  std::vector<FrameRef> all;
+  rig.take(q, &all);
+  EXPECT_FALSE(rig.buffer().splits_transaction(all, 0));
+  for (const FrameRef& missing : several) {
+    std::vector<FrameRef> some;
+    for (const FrameRef& frame : all)
+      if (frame.seq != missing.seq) some.push_back(frame);
+    EXPECT_TRUE(rig.buffer().splits_transaction(some, 0));
+    EXPECT_TRUE(rig.buffer().splits_transaction(some, several[0].seq));
+    EXPECT_FALSE(rig.buffer().splits_transaction(some, several[2].seq));
+  }
+  EXPECT_FALSE(rig.buffer().splits_transaction({}, 0));
+}
+
 }  // namespace
 }  // namespace pgwc

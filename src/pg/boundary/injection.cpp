@@ -38,14 +38,16 @@ void reach(const char* point) {
   kill(getpid(), std::strcmp(action_setting, "stop") == 0 ? SIGSTOP : SIGKILL);
 }
 
-void keep_synced(const void* data, unsigned long bytes) {
+void keep_synced(const std::byte* data, std::size_t from, std::size_t bytes) {
   const char* path = getenv("PGWC_TEST_SYNCED");
   if (path == nullptr) return;
   char next[1024];
   snprintf(next, sizeof(next), "%s.next", path);
-  FILE* file = fopen(next, "w");
-  if (file == nullptr || fwrite(data, 1, bytes, file) != bytes || fclose(file) != 0 ||
-      rename(next, path) != 0)
+  // A part goes into the copy that is there; the whole takes its place at once.
+  FILE* file = fopen(from > 0 ? path : next, from > 0 ? "r+" : "w");
+  if (file == nullptr || fseek(file, static_cast<long>(from), SEEK_SET) != 0 ||
+      fwrite(data + from, 1, bytes, file) != bytes || fclose(file) != 0 ||
+      (from == 0 && rename(next, path) != 0))
     ereport(FATAL, errmsg("could not write \"%s\": %m", path));
 }
 

@@ -141,7 +141,11 @@ bool any_pending() {
 
 // Forces new records to disk when it is time. Returns when to look again.
 TimestampTz sync_if_due(TimestampTz now) {
-  if (settings::sync_interval_ms == 0) return PG_INT64_MAX;
+  if (settings::sync_interval_ms == 0) {
+    // Then what is missing after a power loss says nothing about what was lost.
+    if (buffer_file().synced() != UINT64_MAX) buffer_file().note_synced(UINT64_MAX);
+    return PG_INT64_MAX;
+  }
   const std::uint64_t seq = buffer().last_seq();
   const std::int64_t interval = std::int64_t{1000} * settings::sync_interval_ms;
   // The first rows of a table wake its worker, and that wakes us; those that join pending ones wake

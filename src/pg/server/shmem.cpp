@@ -60,9 +60,10 @@ constinit bool file_disused = false;  // there is none, or nothing is in it
 
 LwLocks& locks() { return *std::launder(reinterpret_cast<LwLocks*>(locks_storage)); }
 
-int lock_count() { return static_cast<int>(1 + geometry.queue_count + 2); }
+int lock_count() { return static_cast<int>(1 + geometry.queue_count + 3); }
 LockId server_lock_id() { return 1 + geometry.queue_count; }
 LockId recovery_lock_id() { return 2 + geometry.queue_count; }
+LockId sync_lock_id() { return 3 + geometry.queue_count; }
 
 std::size_t server_size() {
   return add_size(offsetof(ServerState, queues),
@@ -327,20 +328,27 @@ void settle() {
   for (std::size_t i = 0; i < count; ++i) fates[i] = fate_of(sorted[i]);
   PGWC_INJECT("settle-begin");
   SettleReport report{};
-  const bool power_lost = buffer_file().header().power_lost != 0;
+  const Doubts doubts{buffer_file().header().power_lost != 0, buffer_file().synced()};
   no_throw([&] {
-    report = Recovery(buffer()).judge(KnownFates(sorted, fates, count), GetCurrentTimestamp(),
-                                      power_lost);
+    report =
+        Recovery(buffer()).judge(KnownFates(sorted, fates, count), GetCurrentTimestamp(), doubts);
   });
   // Transactions to come get ids that records of lost ones still carry on disk: a power loss must
   // not bring those back.
-  if (report.rows_kept + report.rows_uncommitted + report.rows_already_stored > 0)
+  if (report.rows_kept + report.rows_uncommitted + report.rows_already_stored +
+          report.rows_incomplete >
+      0)
     (void)sync_buffer();
-  if (power_lost) server->watermarks_decide.store(1);
+  if (doubts.power_lost) server->watermarks_decide.store(1);
   buffer_file().set_settled(GetWALInsertionTimeLine());
   Recovery(buffer()).allow_use();
   pfree(sorted);
   pfree(fates);
+  if (report.rows_incomplete > 0)
+    ereport(LOG,
+            errmsg("write buffer: %llu rows were given up",
+                   static_cast<unsigned long long>(report.rows_incomplete)),
+            errdetail("The power loss has taken other parts of their transactions."));
   if (report.rows_kept + report.rows_uncommitted + report.rows_already_stored > 0)
     ereport(
         LOG,
@@ -375,8 +383,25 @@ BufferFile& buffer_file() { return *std::launder(reinterpret_cast<BufferFile*>(f
 const char* buffer_path() { return path; }
 
 int sync_buffer() {
-  PGWC_KEEP_SYNCED(buffer_file().data(), file_size(buffer_file().header().block_count));
-  const int error = buffer_file().sync();
+  BufferFile& file = buffer_file();
+  const auto await_publishers = [] { buffer().await_publishers([] { pg_usleep(1000); }); };
+  LWLock* lock = &locks().base()[sync_lock_id()].lock;
+  LWLockAcquire(lock, LW_EXCLUSIVE);
+  const std::uint64_t begun = buffer().last_seq();
+  await_publishers();
+  // All frames of whoever had begun are among these ...
+  const std::uint64_t seq = buffer().last_seq();
+  await_publishers();
+  // ... and whoever has one among these has them all in the file.
+  PGWC_KEEP_SYNCED(file.data(), 0, file_size(file.header().block_count));
+  int error = file.sync();
+  if (error == 0) {
+    file.note_synced(settings::sync_interval_ms == 0 ? UINT64_MAX : seq);
+    PGWC_KEEP_SYNCED(file.data(), kFileNotesOffset, sizeof(FileNotes));
+    error = file.sync_notes();
+  }
+  if (error == 0) server->whole_through.store(begun);
+  LWLockRelease(lock);
   if (error == 0) return 0;
   errno = error;
   ereport(WARNING, errcode_for_file_access(),

@@ -7,7 +7,8 @@
 //   1 .. max_tables   the core's queue locks
 //   then server       DatabaseSlot and QueueStatus, all fields not marked atomic
 //   then recovery     held while the buffer is settled after a start
-// Order: recovery, server, a queue's, directory.
+//   then sync         held while the file is forced to disk
+// Order: recovery, sync, server, a queue's, directory.
 #pragma once
 
 #include <atomic>
@@ -66,6 +67,9 @@ struct ServerState {
   std::atomic<TimestampTz> no_room_at;  // when rows last found no room
   std::atomic<TimestampTz> last_sync;
   std::atomic<std::uint64_t> synced_seq;
+  // A transaction that has published a frame up to here is on disk as a whole, and so is a note in
+  // the file that says so of all its frames.
+  std::atomic<std::uint64_t> whole_through;
   // Set by a start that could not tell which records had been stored: each queue's watermark must
   // be applied before its rows are read.
   std::atomic<std::uint32_t> watermarks_decide;

@@ -140,8 +140,14 @@ Pass* passes = nullptr;  // in TopTransactionContext
 // nothing is pending.
 Pass* take_batch(QueueNo queue, std::uint64_t queue_id, const FlushLimits& limits, Batch* batch) {
   std::vector<FrameRef>& frames = batch_frames();
-  no_throw([&] { *batch = buffer().take(queue, limits, &frames); });
+  bool splits = false;
+  no_throw([&] {
+    *batch = buffer().take(queue, limits, &frames);
+    splits = buffer().splits_transaction(frames, server->whole_through.load());
+  });
   if (frames.empty()) return nullptr;
+  // What is stored of a transaction whose rest a power loss takes would be a part of it.
+  if (splits && settings::sync_interval_ms > 0) (void)sync_buffer();
   auto* pass = static_cast<Pass*>(MemoryContextAlloc(TopTransactionContext, sizeof(Pass)));
   auto* own = static_cast<FrameRef*>(
       MemoryContextAllocHuge(TopTransactionContext, sizeof(FrameRef) * frames.size()));

@@ -335,7 +335,7 @@ void pre_commit() {
     for (std::size_t at = 0; at < stage->used; ++frame) {
       while (mark_end(stage, mark) <= at) ++mark;
       at += buffer().fill(frames[frame], reinterpret_cast<const std::byte*>(stage->data) + at, xid,
-                          pure, stage->marks[mark].staged_by);
+                          pure, stage->marks[mark].staged_by, frame_count);
       PGWC_INJECT("frame-filled");
     }
   }
