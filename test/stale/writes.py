@@ -155,12 +155,17 @@ class Writes:
             chosen = self.run(f"SELECT {index.format(name)}")[0][0]
             self.run(f"CLUSTER {name} USING {chosen}")
         elif what == "reindex":
+            for row in self.run("SELECT indexrelid::regclass FROM pg_index WHERE NOT indisvalid"):  # what failures have left
+                self.run(f"DROP INDEX IF EXISTS {row[0]}")
             self.run(f"REINDEX TABLE {rng.choice(('', 'CONCURRENTLY'))} {name}")
         elif what == "retype":
             self.run(f"ALTER TABLE {name} ALTER w TYPE {rng.choice(('int', 'bigint', 'numeric'))}")
         elif what == "index" and name == "logged":
-            self.run(f"CREATE UNIQUE INDEX ON {name} (id)")
-            self.run(f"DROP INDEX {self.run('SELECT ' + index.format(name))[0][0]}")
+            with self.session.atomic():
+                old = self.run("SELECT indexrelid::regclass FROM pg_index WHERE indrelid = 'logged'::regclass AND indisunique")
+                self.run(f"CREATE UNIQUE INDEX ON {name} (id)")
+                for row in old:
+                    self.run(f"DROP INDEX {row[0]}")
         elif what == "persistence":
             self.run(f"ALTER TABLE {name} SET {'LOGGED' if name == 'loose' else 'UNLOGGED'}")
             self.session.pause()

@@ -53,7 +53,8 @@ bool is_usable(Relation index) {
          heap_attisnull(index->rd_indextuple, Anum_pg_index_indexprs, nullptr);
 }
 
-// Whether the index's key columns are just those named, in any order.
+// Whether the index's key columns are just those named, in any order, and compared as they are
+// compared where no collation is named.
 bool covers(Relation relation, Relation index, const Datum* names, int count) {
   const Form_pg_index form = index->rd_index;
   if (form->indnkeyatts != count) return false;
@@ -63,7 +64,9 @@ bool covers(Relation relation, Relation index, const Datum* names, int count) {
     pfree(name);
     bool found = false;
     for (int k = 0; k < form->indnkeyatts; ++k)
-      found = found || (attribute > 0 && form->indkey.values[k] == attribute);
+      found = found || (attribute > 0 && form->indkey.values[k] == attribute &&
+                        index->rd_indcollation[k] ==
+                            TupleDescAttr(RelationGetDescr(relation), attribute - 1)->attcollation);
     if (!found) return false;
   }
   return true;
@@ -230,7 +233,7 @@ Relation open_index(Relation relation, Datum names, const char** reason) {
   Relation found = nullptr;
   *reason = names == 0 ? "It has no primary key."
                        : "It has no unique, immediate, valid btree index over just these columns, "
-                         "without predicate and expressions.";
+                         "of the columns' collations, without predicate and expressions.";
   ListCell* cell;
   foreach (cell, indexes) {
     if (names == 0 && lfirst_oid(cell) != relation->rd_pkindex) continue;
