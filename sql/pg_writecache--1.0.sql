@@ -311,6 +311,27 @@ RETURNS bigint LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'pgwc_invalidate';
 COMMENT ON FUNCTION writecache.invalidate(regclass) IS
   'takes all rows of a relation out of the row cache; returns how many. What was read before the call does not get in after it. For those who may read the relation. Not rolled back.';
 
+CREATE FUNCTION writecache.warm(
+  relation regclass, query text DEFAULT NULL, max_rows bigint DEFAULT NULL, max_bytes bigint DEFAULT NULL)
+RETURNS bigint LANGUAGE c AS 'MODULE_PATHNAME', 'pgwc_warm';
+COMMENT ON FUNCTION writecache.warm(regclass, text, bigint, bigint) IS
+  'puts rows of a relation into the row cache: those whose keys the query returns, in its order, or all of them, the largest keys first. Ends before they would make room for each other, after max_rows rows, or when the relation takes max_bytes of the cache; returns how many of them are in the cache. Needs SELECT on all columns; the query runs as the caller. See writecache.stat_progress_warm.';
+
+CREATE FUNCTION writecache.progress_warm(
+  OUT pid integer, OUT relation oid, OUT rows_expected bigint, OUT rows_read bigint, OUT rows_cached bigint)
+RETURNS SETOF record LANGUAGE c AS 'MODULE_PATHNAME', 'pgwc_progress_warm';
+COMMENT ON FUNCTION writecache.progress_warm() IS 'sessions of this database that run writecache.warm; writecache.stat_progress_warm is easier to read';
+
+CREATE VIEW writecache.stat_progress_warm AS
+  SELECT pid, relation::regclass AS relation, rows_expected, rows_read, rows_cached FROM writecache.progress_warm();
+COMMENT ON VIEW writecache.stat_progress_warm IS
+  'one row per session of this database that runs writecache.warm; details for its role and pg_read_all_stats';
+COMMENT ON COLUMN writecache.stat_progress_warm.pid IS 'process of the session';
+COMMENT ON COLUMN writecache.stat_progress_warm.relation IS 'the relation whose rows it caches';
+COMMENT ON COLUMN writecache.stat_progress_warm.rows_expected IS 'how many rows the relation had when it was analyzed last; null with a query';
+COMMENT ON COLUMN writecache.stat_progress_warm.rows_read IS 'keys or rows read so far';
+COMMENT ON COLUMN writecache.stat_progress_warm.rows_cached IS 'those of them that are in the cache';
+
 CREATE FUNCTION writecache.cache_relations(
   OUT relation oid, OUT entries bigint, OUT bytes bigint, OUT hits_by_page bigint, OUT hits_by_tid bigint,
   OUT hits_by_age bigint, OUT misses bigint, OUT proofs_failed bigint, OUT fills bigint, OUT evictions bigint,
@@ -367,7 +388,8 @@ COMMENT ON COLUMN writecache.stat_cache.hit_ratio IS 'hits to reads; null if the
 -- ------------------------------------------------------------------------------------------------------------------
 
 GRANT USAGE ON SCHEMA writecache TO PUBLIC;
-GRANT SELECT ON writecache.attached, writecache.tables, writecache.stat_write_back, writecache.rejected, writecache.stat_cache TO PUBLIC;
+GRANT SELECT ON writecache.attached, writecache.tables, writecache.stat_write_back, writecache.rejected, writecache.stat_cache,
+  writecache.stat_progress_warm TO PUBLIC;
 -- Whoever dumps the database dumps these.
 GRANT SELECT ON writecache.attachment_seq, writecache.rejected_rows_id_seq TO PUBLIC;
 GRANT SELECT ON writecache.rejected_rows TO pg_database_owner;

@@ -75,7 +75,7 @@ RowCache::Found RowCache::find(CacheKey key, Stamp* stamp, std::span<std::byte> 
 std::uint64_t RowCache::epoch(std::uint64_t space) noexcept { return spaces().epoch(space); }
 
 RowCache::Put RowCache::put(CacheKey key, const Stamp& stamp, std::span<const std::byte> row,
-                            std::uint64_t epoch) noexcept {
+                            std::uint64_t epoch, Use use) noexcept {
   if (row.size() > max_row()) {
     erase(key);
     return Put::kTooLarge;
@@ -87,7 +87,7 @@ RowCache::Put RowCache::put(CacheKey key, const Stamp& stamp, std::span<const st
   SpaceNo space = kNoSpace;
   const Put pinned = all.pin(key.space, epoch, &space);
   if (pinned != Put::kStored) return pinned;
-  return shard(no).put(key, hash, stamp, row, space, all);
+  return shard(no).put(key, hash, stamp, row, space, use, all);
 }
 
 bool RowCache::restamp(CacheKey key, const Stamp& old_stamp, const Stamp& new_stamp) noexcept {

@@ -110,8 +110,11 @@ class RowCache {
   // have entries): the key has no entry afterwards, an older one goes too. kOutdated: nothing has
   // changed; the row may be older than an invalidation, or, rarely, its space was forgotten
   // meanwhile.
-  Put put(CacheKey key, const Stamp& stamp, std::span<const std::byte> row,
-          std::uint64_t epoch) noexcept;
+  //
+  // kExpected: as if it had been used before, so that other entries make room before it does.
+  enum class Use : std::uint8_t { kUnknown, kExpected };
+  Put put(CacheKey key, const Stamp& stamp, std::span<const std::byte> row, std::uint64_t epoch,
+          Use use = Use::kUnknown) noexcept;
 
   // Gives an entry a new stamp, provided that it still has the old one. False if not.
   bool restamp(CacheKey key, const Stamp& old_stamp, const Stamp& new_stamp) noexcept;

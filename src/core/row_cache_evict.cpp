@@ -54,7 +54,7 @@ void CacheShard::evict(Entry* entry, bool to_ghosts, CacheSpaces& spaces) noexce
 bool CacheShard::evict_small(const Entry* keep, CacheSpaces& spaces) noexcept {
   for (std::uint64_t i = small_.count; i > 0; --i) {
     Entry* entry = at(small_.oldest);
-    if (entry->uses > 1) {
+    if (entry->uses >= kUsesForMain) {
       take_out(small_, entry);
       entry->uses = 0;
       entry->in = In::kMain;

@@ -86,14 +86,16 @@ void CacheShard::set(Entry* entry, const Stamp& stamp, std::span<const std::byte
 }
 
 RowCache::Put CacheShard::put(CacheKey key, std::uint64_t hash, const Stamp& stamp,
-                              std::span<const std::byte> row, SpaceNo space,
+                              std::span<const std::byte> row, SpaceNo space, RowCache::Use use,
                               CacheSpaces& spaces) noexcept {
+  const bool is_expected = use == RowCache::Use::kExpected;
   const Link* known = find_link(key, hash);
   Entry* old = known == nullptr ? nullptr : at(handle(*known));
   const std::size_t bytes = sizeof(Entry) + row.size();
   CacheSpace& owner = spaces[space];
 
   if (old != nullptr) spaces.unpin(space);  // the entry has one already
+  if (old != nullptr && is_expected) old->uses = std::max(old->uses, kUsesForMain);
   if (old != nullptr && memory_->size(old) >= bytes && memory_->size(old) - bytes < kUnit) {
     set(old, stamp, row);
     owner.fills.fetch_add(1, std::memory_order_relaxed);
@@ -122,8 +124,8 @@ RowCache::Put CacheShard::put(CacheKey key, std::uint64_t hash, const Stamp& sta
     owner.bytes.fetch_sub(taken(old), std::memory_order_relaxed);
     free(old);
   } else {
-    entry->uses = 0;
-    entry->in = was_ghost ? In::kMain : In::kSmall;
+    entry->uses = is_expected ? 1 : 0;
+    entry->in = was_ghost || is_expected ? In::kMain : In::kSmall;
     push(queue(entry->in), entry);
     insert(entry, hash);
   }

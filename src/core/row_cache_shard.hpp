@@ -52,7 +52,8 @@ class CacheShard {
 
   // The space has been pinned for it; the pin is used up or given back.
   RowCache::Put put(CacheKey key, std::uint64_t hash, const Stamp& stamp,
-                    std::span<const std::byte> row, SpaceNo space, CacheSpaces& spaces) noexcept;
+                    std::span<const std::byte> row, SpaceNo space, RowCache::Use use,
+                    CacheSpaces& spaces) noexcept;
   bool restamp(CacheKey key, std::uint64_t hash, const Stamp& old_stamp,
                const Stamp& new_stamp) noexcept;
   bool erase(CacheKey key, std::uint64_t hash, const Stamp* only, CacheSpaces& spaces) noexcept;
@@ -80,6 +81,7 @@ class CacheShard {
 
   static constexpr std::size_t kUnit = 16;
   static constexpr std::uint8_t kMostUses = 3;
+  static constexpr std::uint8_t kUsesForMain = 2;  // what leaves the small queue with fewer is gone
 
   enum class In : std::uint8_t { kSmall, kMain };
 

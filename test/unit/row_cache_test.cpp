@@ -310,6 +310,30 @@ TEST(RowCache, WhatComesBackSoonAfterItWasEvictedStays) {
   EXPECT_TRUE(rig.has({1, 2}, 2));
 }
 
+TEST(RowCache, WhatIsExpectedToBeUsedStaysBeforeWhatIsNew) {
+  CacheRig rig(kSmall);
+  const auto expect = [&](std::uint64_t id) {
+    return rig->put({1, id}, stamp_of(id), cache_row(id, 100), rig->epoch(1),
+                    RowCache::Use::kExpected);
+  };
+  for (std::uint64_t id = 1; id <= 3000; ++id) rig.put({2, id}, id);
+  std::uint64_t wanted = 0;
+  while (rig.usage(1).evictions == 0) ASSERT_EQ(expect(++wanted), Put::kStored);
+  EXPECT_LT(rig.usage(2).entries, wanted / 8) << "all but the small queue made room first";
+  EXPECT_GT(rig.usage(1).bytes, rig->usage().capacity * 7 / 8);
+  for (std::uint64_t id = 3001; id <= 6000; ++id) rig.put({2, id}, id);
+  EXPECT_GT(rig.usage(1).entries, wanted * 8 / 10) << "one-hit wonders have the small queue only";
+  EXPECT_EQ(rig.wrong(), "");
+}
+
+TEST(RowCache, AnEntryThatIsThereCanBeExpectedToBeUsed) {
+  CacheRig rig(kSmall);
+  rig.put({1, 1}, 1);
+  rig->put({1, 1}, stamp_of(1), cache_row(1, 100), rig->epoch(1), RowCache::Use::kExpected);
+  for (std::uint64_t id = 1; id <= 3000; ++id) rig.put({2, id}, id);
+  EXPECT_TRUE(rig.has({1, 1}, 1));
+}
+
 TEST(RowCache, AMillionRowsAreResidentIn256MB) {
 #ifdef __SANITIZE_THREAD__
   GTEST_SKIP() << "one thread, many steps";

@@ -19,6 +19,7 @@ extern "C" {
 #include "storage/proc.h"
 #include "storage/procarray.h"
 #include "utils/acl.h"
+#include "utils/backend_status.h"
 #include "utils/selfuncs.h"
 #if PG_VERSION_NUM >= 160000
 #include "parser/parse_relation.h"
@@ -282,6 +283,15 @@ inline IndexScanDesc begin_index_scan(Relation table, Relation index, Snapshot s
   return index_beginscan(table, index, snapshot, nullptr, key_count, 0);
 #else
   return index_beginscan(table, index, snapshot, key_count, 0);
+#endif
+}
+
+// The session with this number, of those that there are; 1 is the first.
+inline const PgBackendStatus* session_status(int number) {
+#if PG_VERSION_NUM >= 160000
+  return &pgstat_get_local_beentry_by_index(number)->backendStatus;
+#else
+  return &pgstat_fetch_stat_local_beentry(number)->backendStatus;
 #endif
 }
 

@@ -116,7 +116,7 @@ void remember(const Request& request, bool found, Datum row, TimestampTz made_at
     claim.spare = request.layout;
     claim.made_at = static_cast<std::uint64_t>(made_at);
     (void)cache().put(request.place, stamp_of(claim),
-                      {reinterpret_cast<const std::byte*>(flat), flat->t_len}, epoch);
+                      {reinterpret_cast<const std::byte*>(flat), flat->t_len}, epoch, use_of_fills);
   }
   ExecDropSingleTupleTableSlot(slot);
 }
@@ -187,18 +187,17 @@ CacheKey place_of(const CachedKey& key, const KeyArguments& arguments, const Dat
                                                  hash_bytes_uint32_extended(GetUserId(), 0))};
 }
 
-// Whether this transaction reads what others would read as well.
-bool sees_what_others_see() {
-  return !IsolationUsesXactSnapshot() && !TransactionIdIsValid(GetTopTransactionIdIfAny()) &&
-         !IsInParallelMode();
-}
-
 }  // namespace
+
+bool may_keep_computed() {
+  return settings::read_cache && !IsolationUsesXactSnapshot() &&
+         !TransactionIdIsValid(GetTopTransactionIdIfAny()) && !IsInParallelMode();
+}
 
 bool get_computed(const CachedKey& key, const KeyArguments& arguments, const Datum* values,
                   Datum* row) {
   const Attachment* attachment = attachments::find_cached(key.relation);
-  if (!settings::read_cache || !sees_what_others_see() || attachment == nullptr)
+  if (attachment == nullptr || !may_keep_computed())
     return query_row(key, arguments, values, row);
   const std::int64_t max_age_us = attachment->max_staleness_us;
   Relation relation = relation_open(key.relation, AccessShareLock);

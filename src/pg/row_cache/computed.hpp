@@ -15,6 +15,9 @@ namespace pgwc::row_cache {
 bool get_computed(const CachedKey& key, const KeyArguments& arguments, const Datum* values,
                   Datum* row);
 
+// Whether rows that this transaction computes are kept: it reads what others would read as well.
+bool may_keep_computed();
+
 // Forgets the row with this key, as this role sees it, and one that is being computed.
 bool evict_computed(const CachedKey& key, const KeyArguments& arguments, const Datum* values);
 

@@ -12,6 +12,8 @@ extern "C" {
 
 namespace pgwc::row_cache {
 
+constinit RowCache::Use use_of_fills = RowCache::Use::kUnknown;
+
 namespace {
 
 bool is_packed_away(const FormData_pg_attribute* attribute, Datum value) {
@@ -66,7 +68,7 @@ void fill(Fetcher* f, CacheKey place, TupleTableSlot* row, const Claim& claim,
   MemoryContext old = MemoryContextSwitchTo(f->fill_memory);
   if (MinimalTuple tuple = flatten(row))
     (void)cache().put(place, stamp_of(claim),
-                      {reinterpret_cast<const std::byte*>(tuple), tuple->t_len}, epoch);
+                      {reinterpret_cast<const std::byte*>(tuple), tuple->t_len}, epoch, use_of_fills);
   MemoryContextSwitchTo(old);
   MemoryContextReset(f->fill_memory);
 }

@@ -13,4 +13,7 @@ MinimalTuple flatten(TupleTableSlot* row);
 void fill(Fetcher* fetcher, CacheKey place, TupleTableSlot* row, const Claim& claim,
           std::uint64_t epoch);
 
+// What the rows that this process caches from now on are worth; kUnknown unless it says otherwise.
+extern RowCache::Use use_of_fills;
+
 }  // namespace pgwc::row_cache

@@ -68,6 +68,32 @@ void find_conversion(KeyArgument* argument, Oid given, Relation relation, const 
   fmgr_info(function, &argument->convert);
 }
 
+void begin(KeyArguments* result, int given, const CachedKey& key, Relation relation) {
+  if (given != key.count)
+    ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+            errmsg("the key of \"%s\" has %d columns, %d were given",
+                   RelationGetRelationName(relation), key.count, given));
+  const auto count = static_cast<std::size_t>(key.count);
+  result->count = key.count;
+  result->arrays = false;
+  result->parts = static_cast<KeyPart*>(palloc0(sizeof(KeyPart) * count));
+  result->arguments = static_cast<KeyArgument*>(palloc0(sizeof(KeyArgument) * count));
+}
+
+void describe(KeyArguments* result, int i, Oid given, const KeyColumn& column, Relation relation) {
+  KeyArgument* argument = &result->arguments[i];
+  find_conversion(argument, given, relation, column);
+  const bool cross_type = argument->type != column.type;
+  const Oid equal = cross_type ? get_opfamily_member(column.opfamily, column.type, argument->type,
+                                                     BTEqualStrategyNumber)
+                               : column.equal_op;
+  HashBy by;
+  Oid hash;
+  (void)cache_key::hash_function(column, argument->type, &by, &hash);
+  make_key_part(&result->parts[i], column.attribute, column.collation, argument->type, cross_type,
+                get_opcode(equal), by, hash);
+}
+
 }  // namespace
 
 void read_key_arguments(KeyArguments* result, FunctionCallInfo fcinfo, int first, bool arrays,
@@ -76,38 +102,29 @@ void read_key_arguments(KeyArguments* result, FunctionCallInfo fcinfo, int first
     ereport(ERROR, errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
             errmsg("keys cannot be given as a VARIADIC array"),
             errhint("Give one argument per key column."));
-  if (PG_NARGS() - first != key.count)
-    ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-            errmsg("the key of \"%s\" has %d columns, %d were given",
-                   RelationGetRelationName(relation), key.count, PG_NARGS() - first));
-  const auto count = static_cast<std::size_t>(key.count);
-  result->count = key.count;
+  begin(result, PG_NARGS() - first, key, relation);
   result->arrays = arrays;
-  result->parts = static_cast<KeyPart*>(palloc0(sizeof(KeyPart) * count));
-  result->arguments = static_cast<KeyArgument*>(palloc0(sizeof(KeyArgument) * count));
   for (int i = 0; i < key.count; ++i) {
-    const KeyColumn& column = key.columns[i];
-    KeyArgument* argument = &result->arguments[i];
-    argument->number = first + i;
     Oid given = get_fn_expr_argtype(fcinfo->flinfo, first + i);
     if (arrays) {
       const Oid element = get_base_element_type(given);
       if (!OidIsValid(element))
         ereport(ERROR, errcode(ERRCODE_DATATYPE_MISMATCH),
                 errmsg("keys of column \"%s\" must be given as an array",
-                       column_name(relation, column)));
+                       column_name(relation, key.columns[i])));
       given = element;
     }
-    find_conversion(argument, given, relation, column);
-    const bool cross_type = argument->type != column.type;
-    const Oid equal = cross_type ? get_opfamily_member(column.opfamily, column.type, argument->type,
-                                                       BTEqualStrategyNumber)
-                                 : column.equal_op;
-    HashBy by;
-    Oid hash;
-    (void)cache_key::hash_function(column, argument->type, &by, &hash);
-    make_key_part(&result->parts[i], column.attribute, column.collation, argument->type, cross_type,
-                  get_opcode(equal), by, hash);
+    result->arguments[i].number = first + i;
+    describe(result, i, given, key.columns[i], relation);
+  }
+}
+
+void read_key_columns(KeyArguments* result, TupleDesc columns, const CachedKey& key,
+                      Relation relation) {
+  begin(result, columns->natts, key, relation);
+  for (int i = 0; i < key.count; ++i) {
+    result->arguments[i].number = i + 1;
+    describe(result, i, TupleDescAttr(columns, i)->atttypid, key.columns[i], relation);
   }
 }
 

@@ -32,6 +32,10 @@ struct KeyArguments {
 void read_key_arguments(KeyArguments* result, FunctionCallInfo fcinfo, int first, bool arrays,
                         const CachedKey& key, Relation relation);
 
+// The same for the columns of a query's result.
+void read_key_columns(KeyArguments* result, TupleDesc columns, const CachedKey& key,
+                      Relation relation);
+
 // One value, converted. In the current memory context.
 Datum convert_key_value(KeyArgument* argument, Datum value);
 
