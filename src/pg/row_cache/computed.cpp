@@ -197,8 +197,7 @@ bool may_keep_computed() {
 bool get_computed(const CachedKey& key, const KeyArguments& arguments, const Datum* values,
                   Datum* row) {
   const Attachment* attachment = attachments::find_cached(key.relation);
-  if (attachment == nullptr || !may_keep_computed())
-    return query_row(key, arguments, values, row);
+  if (attachment == nullptr || !may_keep_computed()) return query_row(key, arguments, values, row);
   const std::int64_t max_age_us = attachment->max_staleness_us;
   Relation relation = relation_open(key.relation, AccessShareLock);
   const Request request{key,

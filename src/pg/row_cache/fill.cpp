@@ -68,7 +68,8 @@ void fill(Fetcher* f, CacheKey place, TupleTableSlot* row, const Claim& claim,
   MemoryContext old = MemoryContextSwitchTo(f->fill_memory);
   if (MinimalTuple tuple = flatten(row))
     (void)cache().put(place, stamp_of(claim),
-                      {reinterpret_cast<const std::byte*>(tuple), tuple->t_len}, epoch, use_of_fills);
+                      {reinterpret_cast<const std::byte*>(tuple), tuple->t_len}, epoch,
+                      use_of_fills);
   MemoryContextSwitchTo(old);
   MemoryContextReset(f->fill_memory);
 }

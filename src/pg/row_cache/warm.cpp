@@ -42,7 +42,7 @@ struct Warm {
   const char* query;  // or null
   std::int64_t max_rows;
   std::uint64_t max_bytes;
-  List* members;     // relations under whose numbers the rows are cached
+  List* members;  // relations under whose numbers the rows are cached
   Usage at_start;
   std::uint64_t refreshed;  // rows that were in the cache already
   progress::Warming done;
@@ -65,8 +65,8 @@ Usage usage_of(const Warm& warm) {
 // Whether there is no place for another row.
 bool is_full(Warm* warm) {
   if (warm->done.rows_cached >= warm->max_rows) return true;
-  const bool look = list_length(warm->members) <= kFewSpaces ||
-                    warm->done.rows_read % kRowsBetweenLooks == 0;
+  const bool look =
+      list_length(warm->members) <= kFewSpaces || warm->done.rows_read % kRowsBetweenLooks == 0;
   if (!look) return false;
   const Usage now = usage_of(*warm);
   if (now.bytes >= warm->max_bytes) return true;
@@ -214,8 +214,7 @@ bool warm_index(Warm* warm, const CachedKey& key) {
   for (int i = 0; i < key.count; ++i) make_key_part(&source.parts[i], key.columns[i]);
   source.memory.memory = CurrentMemoryContext;
   Relation index = index_open(key.index, AccessShareLock);
-  IndexScanDesc scan =
-      compat::begin_index_scan(source.relation, index, GetActiveSnapshot(), 0);
+  IndexScanDesc scan = compat::begin_index_scan(source.relation, index, GetActiveSnapshot(), 0);
   index_rescan(scan, nullptr, 0, nullptr, 0);
   TupleTableSlot* slot =
       MakeSingleTupleTableSlot(RelationGetDescr(source.relation), &TTSOpsBufferHeapTuple);
