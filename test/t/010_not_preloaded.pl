@@ -32,11 +32,13 @@ my %calls = (
 	invalidate => "SELECT writecache.invalidate('t')",
 	pending => 'SELECT * FROM writecache.pending(NULL::t)',
 	position => 'SELECT writecache.position()',
+	progress_warm => 'SELECT * FROM writecache.progress_warm()',
 	reset_stat_cache => 'SELECT writecache.reset_stat_cache()',
 	retry_rejected => "SELECT writecache.retry_rejected('t')",
 	stat_write_back => 'SELECT * FROM writecache.stat_write_back',
 	tables => 'SELECT * FROM writecache.tables',
-	wait => 'SELECT writecache.wait(0)');
+	wait => 'SELECT writecache.wait(0)',
+	warm => "SELECT writecache.warm('t')");
 for my $name (sort keys %calls)
 {
 	like(psql_errors($node, $calls{$name}),

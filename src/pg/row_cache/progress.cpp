@@ -1,6 +1,7 @@
 #include "pg/row_cache/progress.hpp"
 
 #include "pg/boundary/compat.hpp"
+#include "pg/server/shmem.hpp"
 
 extern "C" {
 #include "catalog/pg_authid.h"
@@ -46,6 +47,7 @@ using namespace pgwc;
 using namespace pgwc::row_cache::progress;
 
 PGWC_FUNCTION(pgwc_progress_warm) {
+  require_buffer();
   InitMaterializedSRF(fcinfo, 0);
   auto* result = reinterpret_cast<ReturnSetInfo*>(fcinfo->resultinfo);
   const int count = pgstat_fetch_stat_numbackends();
