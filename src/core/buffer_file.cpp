@@ -132,6 +132,13 @@ Status check_header(const FileHeader& header, const FileIdentity& identity,
   return Status::kOk;
 }
 
+std::uint64_t read(NotedNumber& number) noexcept {
+  const std::uint64_t value = std::atomic_ref(number.value).load();
+  const std::uint64_t inverted = std::atomic_ref(number.inverted).load();
+  // Never written: both are 0.
+  return std::min(value, ~inverted);
+}
+
 bool is_known(const std::uint8_t (&boot_id)[16]) noexcept {
   return std::any_of(std::begin(boot_id), std::end(boot_id), [](auto byte) { return byte != 0; });
 }
@@ -299,17 +306,43 @@ int BufferFile::sync() noexcept {
   return ::msync(data(), file_size(header_.block_count), MS_SYNC) == 0 ? 0 : errno;
 }
 
-std::uint64_t BufferFile::synced() const noexcept {
-  FileNotes notes;
-  std::memcpy(&notes, data() + kFileNotesOffset, sizeof(notes));
-  return std::min(notes.synced, ~notes.synced_inverted);
-}
+std::uint64_t BufferFile::synced() const noexcept { return read(notes().synced); }
 
 void BufferFile::note_synced(std::uint64_t seq) noexcept {
-  auto& notes = *reinterpret_cast<FileNotes*>(data() + kFileNotesOffset);
-  notes.synced = seq;
-  std::atomic_signal_fence(std::memory_order_seq_cst);
-  notes.synced_inverted = ~seq;
+  std::atomic_ref(notes().synced.value).store(seq);
+  std::atomic_ref(notes().synced.inverted).store(~seq);
+}
+
+std::uint64_t BufferFile::checkpoint() const noexcept { return read(notes().checkpoint); }
+
+void BufferFile::note_checkpoint(std::uint64_t lsn) noexcept {
+  if (checkpoint() >= lsn) return;
+  // Each to its maximum: whoever comes in between leaves the pair no smaller than it was.
+  std::atomic_ref<std::uint64_t> value(notes().checkpoint.value);
+  for (std::uint64_t old = value.load(); old < lsn && !value.compare_exchange_weak(old, lsn);) {
+  }
+  std::atomic_ref<std::uint64_t> inverted(notes().checkpoint.inverted);
+  for (std::uint64_t old = inverted.load();
+       ~old < lsn && !inverted.compare_exchange_weak(old, ~lsn);) {
+  }
+}
+
+bool BufferFile::is_starting() const noexcept {
+  return std::atomic_ref(notes().starting).load() != 0;
+}
+
+void BufferFile::note_starting(bool starting) noexcept {
+  std::atomic_ref(notes().starting).store(starting ? 1 : 0);
+}
+
+std::uint64_t BufferFile::peek_checkpoint(const std::string& path) noexcept {
+  if (peek_block_count(path) == 0) return 0;
+  Fd fd(::open(path.c_str(), O_RDONLY | kOpenFlags));
+  FileNotes notes{};
+  if (fd.get() < 0 || ::pread(fd.get(), &notes, sizeof(notes), kFileNotesOffset) !=
+                          static_cast<ssize_t>(sizeof(notes)))
+    return 0;
+  return read(notes.checkpoint);
 }
 
 int BufferFile::sync_notes() noexcept {

@@ -75,10 +75,17 @@ class BufferFile {
   int sync() noexcept;
 
   // What the notes say, and what they say from now on. They are on disk after the next sync() or
-  // sync_notes(). One process writes at a time.
+  // sync_notes(). One process at a time notes what is synced, or that a start begins or is through;
+  // any process notes a checkpoint, the latest counts.
   std::uint64_t synced() const noexcept;
   void note_synced(std::uint64_t seq) noexcept;
+  std::uint64_t checkpoint() const noexcept;
+  void note_checkpoint(std::uint64_t lsn) noexcept;
+  bool is_starting() const noexcept;
+  void note_starting(bool starting) noexcept;
   int sync_notes() noexcept;
+  // The noted checkpoint of a file that is not open; 0 if there is none.
+  static std::uint64_t peek_checkpoint(const std::string& path) noexcept;
 
   bool is_open() const noexcept { return region_.get_address() != nullptr; }
   std::byte* data() const noexcept { return static_cast<std::byte*>(region_.get_address()); }
@@ -87,6 +94,9 @@ class BufferFile {
  private:
   void refresh_header() noexcept;
   void store_header() noexcept;
+  FileNotes& notes() const noexcept {
+    return *reinterpret_cast<FileNotes*>(data() + kFileNotesOffset);
+  }
 
   boost::interprocess::mapped_region region_;
   int claimed_ = -1;  // locked

@@ -71,12 +71,20 @@ struct FileHeader {
 };
 static_assert(sizeof(FileHeader) == 80 && std::is_trivially_copyable_v<FileHeader>);
 
-// What a running server keeps up to date. Each value is there twice, the second time inverted; who
+// What a running server keeps up to date. Each number is there twice, the second time inverted; who
 // finds a pair that was being written takes the smaller one.
+struct NotedNumber {
+  std::uint64_t value;
+  std::uint64_t inverted;
+};
 struct FileNotes {
   // Every transaction of which a frame has a sequence number up to here was on disk as a whole.
-  std::uint64_t synced;
-  std::uint64_t synced_inverted;
+  NotedNumber synced;
+  // The database's last checkpoint known to be of a run with this file. A later one that no run of
+  // ours has made is a stranger's, and transaction ids may have got another meaning.
+  NotedNumber checkpoint;
+  // 1 from a start until it is settled: checkpoints made meanwhile are ours.
+  std::uint64_t starting;
 };
 inline constexpr std::size_t kFileNotesOffset = 2 * 4096;
 static_assert(kFileNotesOffset + sizeof(FileNotes) <= 64 * 1024);

@@ -179,10 +179,11 @@ BlockScan scan_block(std::byte* block, std::uint32_t salt) noexcept {
 }  // namespace
 
 Verdict decide(const FrameHeader& frame, bool sibling_decided, const FateOf& fate_of,
-               bool power_lost) noexcept {
+               const Doubts& doubts) noexcept {
   const FrameState state = frame_state(frame);
-  if (power_lost && state != FrameState::kPublished) return Verdict::kUncommitted;
+  if (doubts.power_lost && state != FrameState::kPublished) return Verdict::kUncommitted;
   const bool decided = state != FrameState::kPrepared || sibling_decided;
+  if (doubts.ids_reused && !decided && frame.xid != kFrozenXid) return Verdict::kUncommitted;
   bool committed;
   if (frame.xid == kFrozenXid) {
     committed = true;  // an earlier recovery kept it
@@ -195,7 +196,8 @@ Verdict decide(const FrameHeader& frame, bool sibling_decided, const FateOf& fat
     committed = fate == Fate::kCommitted || (fate == Fate::kForgotten && decided);
   }
   if (!committed) return Verdict::kUncommitted;
-  if (frame.flush_xid != kNoXid && fate_of(frame.flush_xid) == Fate::kCommitted)
+  if (frame.flush_xid != kNoXid && !doubts.ids_reused &&
+      fate_of(frame.flush_xid) == Fate::kCommitted)
     return Verdict::kAlreadyStored;
   return Verdict::kKeep;
 }
@@ -302,7 +304,8 @@ SettleReport Recovery::judge(const FateOf& fate_of, std::int64_t now_us, const D
   };
   std::unordered_set<Xid> decided;
   for_each_live([&](Queue&, BlockDesc&, const FrameHeader& frame) {
-    if (frame_state(frame) != FrameState::kPrepared && (frame.flags & kFramePure) != 0)
+    if (frame_state(frame) != FrameState::kPrepared &&
+        ((frame.flags & kFramePure) != 0 || doubts.ids_reused))
       decided.insert(frame.xid);
   });
 
@@ -335,8 +338,7 @@ SettleReport Recovery::judge(const FateOf& fate_of, std::int64_t now_us, const D
       set_frame_state(frame, FrameState::kDiscarded);
       return;
     }
-    const Verdict verdict =
-        decide(frame, decided.count(frame.xid) != 0, fate_of, doubts.power_lost);
+    const Verdict verdict = decide(frame, decided.count(frame.xid) != 0, fate_of, doubts);
     if (verdict != Verdict::kKeep) {
       (verdict == Verdict::kUncommitted ? report.rows_uncommitted : report.rows_already_stored) +=
           frame.row_count;

@@ -49,15 +49,18 @@ class FateOf {
 struct Doubts {
   bool power_lost = false;   // the file may be older than the database, in parts
   std::uint64_t synced = 0;  // then: the file's note of that name
+  // Ids of transactions that the crash has lost were given to others since. Then the log knows
+  // nothing of a PREPARED record, and of a flush the watermark does.
+  bool ids_reused = false;
 };
 
 // The rule for one record (DESIGN: life of a row). `sibling_decided`: a frame of the same
-// transaction was found COMMITTED or PUBLISHED. `power_lost`: the file may be older than the
-// database; then a record that was not PUBLISHED at the last sync may have been published, flushed
-// and forgotten since, and only PUBLISHED ones have a place that the watermark can be held against.
+// transaction was found COMMITTED or PUBLISHED. After a power loss a record that was not PUBLISHED
+// at the last sync may have been published, flushed and forgotten since, and only PUBLISHED ones
+// have a place that the watermark can be held against.
 enum class Verdict : std::uint8_t { kKeep, kUncommitted, kAlreadyStored };
 Verdict decide(const FrameHeader& frame, bool sibling_decided, const FateOf& fate_of,
-               bool power_lost = false) noexcept;
+               const Doubts& doubts = {}) noexcept;
 
 class Recovery {
  public:

@@ -345,12 +345,27 @@ TEST_F(BufferFileTest, NotesWhatIsSynced) {
   EXPECT_EQ(file.sync_notes(), 0);
   // Killed between the two stores, in either direction.
   auto& notes = *reinterpret_cast<FileNotes*>(file.data() + kFileNotesOffset);
-  notes.synced = 5678;
+  notes.synced.value = 5678;
   EXPECT_EQ(file.synced(), 1234u);
-  notes.synced = 12;
+  notes.synced.value = 12;
   EXPECT_EQ(file.synced(), 12u);
   file.note_synced(UINT64_MAX);
   EXPECT_EQ(file.synced(), UINT64_MAX);
+}
+
+TEST_F(BufferFileTest, NotesTheLatestCheckpointAndWhetherAStartIsThrough) {
+  BufferFile file;
+  EXPECT_EQ(BufferFile::peek_checkpoint(path), 0u);
+  ASSERT_EQ(open(kIdentity, kBlocks, &file).status, Status::kOk);
+  EXPECT_EQ(file.checkpoint(), 0u);
+  for (std::uint64_t lsn : {7u, 5u, 9u, 8u}) file.note_checkpoint(lsn);
+  EXPECT_EQ(file.checkpoint(), 9u);
+  EXPECT_EQ(BufferFile::peek_checkpoint(path), 9u);
+  EXPECT_FALSE(file.is_starting());
+  file.note_starting(true);
+  EXPECT_TRUE(file.is_starting());
+  file.note_starting(false);
+  EXPECT_FALSE(file.is_starting());
 }
 
 // --- two servers ---

@@ -269,11 +269,29 @@ TEST(Decide, AfterAPowerLossOnlyPublishedFramesCount) {
   const test::EverythingCommitted fates;
   for (FrameState state : {FrameState::kPrepared, FrameState::kCommitted}) {
     set_frame_state(frame, state);
-    EXPECT_EQ(decide(frame, true, fates, false), Verdict::kKeep);
-    EXPECT_EQ(decide(frame, true, fates, true), Verdict::kUncommitted);
+    EXPECT_EQ(decide(frame, true, fates), Verdict::kKeep);
+    EXPECT_EQ(decide(frame, true, fates, {.power_lost = true}), Verdict::kUncommitted);
   }
   set_frame_state(frame, FrameState::kPublished);
-  EXPECT_EQ(decide(frame, false, fates, true), Verdict::kKeep);
+  EXPECT_EQ(decide(frame, false, fates, {.power_lost = true}), Verdict::kKeep);
+}
+
+TEST(Decide, WhereIdsWereReusedTheLogKnowsNothingOfPreparedRecordsAndFlushes) {
+  constexpr Doubts kReused{.ids_reused = true};
+  FrameHeader frame{};
+  frame.xid = 77;
+  const test::EverythingCommitted fates;
+  set_frame_state(frame, P);
+  EXPECT_EQ(decide(frame, false, fates, kReused), Verdict::kUncommitted);
+  EXPECT_EQ(decide(frame, true, fates, kReused), Verdict::kKeep);
+  EXPECT_EQ(decide(frame, true, test::NothingCommitted{}, kReused), Verdict::kUncommitted);
+  set_frame_state(frame, S);
+  frame.flush_xid = kFlushXid;
+  EXPECT_EQ(decide(frame, false, fates), Verdict::kAlreadyStored);
+  EXPECT_EQ(decide(frame, false, fates, kReused), Verdict::kKeep);
+  frame.xid = kFrozenXid;
+  set_frame_state(frame, P);
+  EXPECT_EQ(decide(frame, false, fates, kReused), Verdict::kKeep);
 }
 
 // --- a power loss that takes a part of a transaction ---

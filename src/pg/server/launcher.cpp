@@ -246,6 +246,7 @@ void pgwc_launcher_main(Datum) {
       ConfigReloadPending = false;
       ProcessConfigFile(PGC_SIGHUP);
     }
+    note_checkpoint();
     const TimestampTz now = GetCurrentTimestamp();
     const TimestampTz next = std::min(start_wanted(now), sync_if_due(now));
     const int events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (next == PG_INT64_MAX ? 0 : WL_TIMEOUT);

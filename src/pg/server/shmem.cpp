@@ -57,6 +57,7 @@ char path[MAXPGPATH];
 constinit Geometry geometry{};
 constinit std::uint32_t wanted_blocks = 0;
 constinit bool file_disused = false;  // there is none, or nothing is in it
+constinit bool strangers = false;     // a server without the library has run after a crash of ours
 
 LwLocks& locks() { return *std::launder(reinterpret_cast<LwLocks*>(locks_storage)); }
 
@@ -105,10 +106,20 @@ const char* boot_id_override() {
 #endif
 }
 
-FileIdentity identity() {
-  FileIdentity id{};
+// What the control file says at the start.
+struct Cluster {
+  FileIdentity id;
+  std::uint64_t checkpoint;  // where the last one began
+  bool shut_down;            // ... and nothing was logged after it
+};
+
+Cluster read_cluster() {
+  Cluster cluster{};
+  FileIdentity& id = cluster.id;
   bool crc_ok;
   ControlFileData* control = get_controlfile(DataDir, &crc_ok);
+  cluster.checkpoint = control->checkPointCopy.redo;
+  cluster.shut_down = control->state == DB_SHUTDOWNED;
   id.system_identifier = control->system_identifier;
   // After a promotion the checkpoint on the new timeline comes later; a crash before it leaves only
   // the other field.
@@ -131,7 +142,7 @@ FileIdentity identity() {
     }
     close(fd);
   }
-  return id;
+  return cluster;
 }
 
 std::uint64_t random_incarnation() {
@@ -160,12 +171,26 @@ void set_aside(const char* reason) {
 }
 
 // Why the tables may be older or newer than the buffer file beside them; null if they are not.
-const char* starts_from_elsewhere() {
+const char* starts_from_elsewhere(const Cluster& cluster) {
   struct stat st;
   if (stat("standby.signal", &st) == 0 || stat("recovery.signal", &st) == 0)
     return "the server starts as a standby or for point-in-time recovery";
   if (stat("backup_label", &st) == 0) return "the server starts from a base backup";
+  std::uint64_t noted = 0;
+  no_throw([&] { noted = BufferFile::peek_checkpoint(path); });
+  if (cluster.shut_down && cluster.checkpoint < noted)
+    return "the tables beside it are those of an earlier time";
   return nullptr;
+}
+
+// Whether a server without the library has run since ours crashed: it has made checkpoints that we
+// know nothing of, and given the ids of lost transactions to its own. Ours makes one before it
+// settles.
+void look_for_strangers(const Cluster& cluster, bool clean) {
+  BufferFile& file = buffer_file();
+  strangers = !clean && cluster.checkpoint > file.checkpoint() &&
+              (cluster.shut_down || !file.is_starting());
+  if (!strangers) file.note_starting(true);
 }
 
 [[noreturn]] void raise_in_use() {
@@ -189,14 +214,16 @@ void claim_file() {
 }
 
 void open_file() {
-  const FileIdentity id = identity();
+  const Cluster cluster = read_cluster();
+  const FileIdentity& id = cluster.id;
   BufferFile& file = buffer_file();
   if (file.is_open()) {  // after a crash of a child: the postmaster still has it
     file.begin_run(id);
+    look_for_strangers(cluster, false);
     return;
   }
   claim_file();
-  const char* elsewhere = starts_from_elsewhere();
+  const char* elsewhere = starts_from_elsewhere(cluster);
   if (file_disused) {
     std::uint32_t blocks = 0;
     no_throw([&] { blocks = BufferFile::peek_block_count(path); });
@@ -208,6 +235,7 @@ void open_file() {
     OpenResult result{};
     no_throw([&] { result = file.open(path, geometry.block_count, id, random_incarnation()); });
     if (result.status == Status::kOk) {
+      look_for_strangers(cluster, result.clean);
       if (result.rebooted && !result.clean)
         ereport(
             LOG, errmsg("write buffer: the operating system has restarted since the last run"),
@@ -328,7 +356,7 @@ void settle() {
   for (std::size_t i = 0; i < count; ++i) fates[i] = fate_of(sorted[i]);
   PGWC_INJECT("settle-begin");
   SettleReport report{};
-  const Doubts doubts{buffer_file().header().power_lost != 0, buffer_file().synced()};
+  const Doubts doubts{buffer_file().header().power_lost != 0, buffer_file().synced(), strangers};
   no_throw([&] {
     report =
         Recovery(buffer()).judge(KnownFates(sorted, fates, count), GetCurrentTimestamp(), doubts);
@@ -339,9 +367,14 @@ void settle() {
           report.rows_incomplete >
       0)
     (void)sync_buffer();
-  if (doubts.power_lost) server->watermarks_decide.store(1);
+  if (doubts.power_lost || doubts.ids_reused) server->watermarks_decide.store(1);
   buffer_file().set_settled(GetWALInsertionTimeLine());
+  note_checkpoint();
+  buffer_file().note_starting(false);
   Recovery(buffer()).allow_use();
+  if (doubts.ids_reused && report.rows_kept + report.rows_uncommitted > 0)
+    ereport(LOG, errmsg("write buffer: the server has run without pg_writecache since it crashed"),
+            errdetail("Rows of transactions that had not been acknowledged were given up."));
   pfree(sorted);
   pfree(fates);
   if (report.rows_incomplete > 0)
@@ -381,6 +414,13 @@ void require_buffer() {
 WriteBuffer& buffer() { return *std::launder(reinterpret_cast<WriteBuffer*>(buffer_storage)); }
 BufferFile& buffer_file() { return *std::launder(reinterpret_cast<BufferFile*>(file_storage)); }
 const char* buffer_path() { return path; }
+
+void note_checkpoint() {
+  const XLogRecPtr redo = GetRedoRecPtr();
+  // One that is under way may lie in WAL that a crash still loses.
+  if (redo > buffer_file().checkpoint() && redo <= GetFlushRecPtr(nullptr))
+    buffer_file().note_checkpoint(redo);
+}
 
 int sync_buffer() {
   BufferFile& file = buffer_file();

@@ -92,6 +92,9 @@ WriteBuffer& buffer();
 BufferFile& buffer_file();
 const char* buffer_path();
 
+// Notes in the file how far the database has come, so that a later start sees whether it has gone
+// on without us.
+void note_checkpoint();
 // Forces the file to disk. Returns 0, or errno after a WARNING.
 int sync_buffer();
 

@@ -327,6 +327,8 @@ void pre_commit() {
   PGWC_INJECT("reserved");
   // Spills write WAL, and whether there is any decides how the rest is recovered.
   const bool pure = XactLastRecEnd == 0;
+  // After a crash the log is asked about it, if it is the same log.
+  if (!pure) note_checkpoint();
   const TransactionId xid = GetTopTransactionId();
   // Frames stand in the order of the stages that have rows left.
   std::size_t frame = 0;
