@@ -51,9 +51,11 @@ struct QueueStatus {
   TimestampTz last_error_at;
   TimestampTz not_before;  // back-off after a failure
   std::uint64_t rows_rejected;
-  std::uint32_t failures;     // in a row
-  std::uint32_t faults;       // those of them that no lock and no cancellation explain
-  std::uint32_t lock_misses;  // times that the table was locked
+  std::uint32_t failures;          // in a row
+  std::uint32_t faults;            // those of them that no lock and no cancellation explain
+  std::uint32_t lock_misses;       // times that the table was locked
+  bool insist;                     // the next try is to wait for the lock
+  VirtualTransactionId insisting;  // who does
   QueueState state;
   bool watermark_applied;
   std::uint64_t

@@ -103,7 +103,8 @@ void set_session() {
       {"default_transaction_isolation", "read committed"},
       {"default_transaction_read_only", "off"},
       {"statement_timeout", "0"},
-      {"lock_timeout", "1s"},  // who waits for the flush may be whom it waits for
+      {"lock_timeout", "1s"},         // who waits for the flush may be whom it waits for
+      {"deadlock_timeout", "200ms"},  // ... and then it is for the worker to find out
       {"idle_in_transaction_session_timeout", "0"},
       {"session_replication_role", "origin"},
       {"row_security", "on"},

@@ -22,7 +22,7 @@ namespace {
 // How long to wait before looking whether the worker gets the table's lock.
 constexpr std::int64_t kLookUs = 100'000;
 // It tries every 50 ms. So often in vain, and somebody who waits for a lock, for us perhaps, is
-// before it in the queue.
+// before it in the queue: then it is asked to wait there, at once and ever more seldom.
 constexpr std::uint32_t kLockedOut = 2;
 constexpr std::uint32_t kLockedOutForLong = 100;
 
@@ -43,13 +43,20 @@ bool await_table(Oid table) {
   if (flush::drained_here(queue) || !buffer().request(queue, seq)) return false;
   ensure_settled();
   const std::uint32_t before = flush::lock_misses(queue);
+  std::uint32_t insist_at = kLockedOut;
   while (!drain::holds_lock_against_worker(table)) {
     if (barrier::wait_stored(queue, seq, GetCurrentTimestamp() + kLookUs)) return true;
     const std::uint32_t misses = flush::lock_misses(queue) - before;
     if (misses < kLockedOut) continue;
     if (!OidIsValid(storing_into())) {
-      // We come before who waits for a lock that we hold already.
-      LockRelationOid(table, ShareRowExclusiveLock);
+      // As a plain statement would wait for it. From here on nobody who waits for a stronger one
+      // can get it before us, or before the worker that we wait for.
+      LockRelationOid(table, RowExclusiveLock);
+      if (misses >= insist_at) {
+        flush::insist(queue);
+        insist_at = 2 * misses;
+      }
+      flush::await_insisting(queue);
     } else if (misses >= kLockedOutForLong) {
       ereport(ERROR, errcode(ERRCODE_LOCK_NOT_AVAILABLE),
               errmsg("could not store the buffered rows of table \"%s\"", get_rel_name(table)),

@@ -196,6 +196,23 @@ void store(Relation relation, std::int32_t attachment, Pass* pass) {
   PGWC_INJECT("flush-marked");
 }
 
+bool waits_for_table = false;
+
+// Whether somebody insists; then it is said who waits for the lock from here on.
+bool note_lock_miss(QueueNo queue, std::uint64_t queue_id) {
+  LWLockAcquire(server_lock(), LW_EXCLUSIVE);
+  QueueStatus& status = server->queues[queue];
+  ++status.lock_misses;
+  const bool insisted = status.queue_id == queue_id && status.insist;
+  status.insist = false;
+  if (insisted) GET_VXID_FROM_PGPROC(status.insisting, *MyProc);
+  LWLockRelease(server_lock());
+  if (DatabaseSlot* database = database_slot(MyDatabaseId))
+    database->locked_out.store(GetCurrentTimestamp());
+  if (insisted) ConditionVariableBroadcast(&server->progress);
+  return insisted;
+}
+
 // Stores nothing if it finds queues that have to be stored first.
 Outcome store_batch_in_transaction(QueueNo queue, const QueueView& view, bool watermark_applied,
                                    referenced::Queues* first) {
@@ -204,13 +221,13 @@ Outcome store_batch_in_transaction(QueueNo queue, const QueueView& view, bool wa
   const Oid relid = catalog::relation_of(attachment);
   // A lock that is not free at once stalls only this table.
   if (OidIsValid(relid) && !ConditionalLockRelationOid(relid, RowExclusiveLock)) {
-    AbortCurrentTransaction();
-    LWLockAcquire(server_lock(), LW_EXCLUSIVE);
-    ++server->queues[queue].lock_misses;
-    LWLockRelease(server_lock());
-    if (DatabaseSlot* database = database_slot(MyDatabaseId))
-      database->locked_out.store(GetCurrentTimestamp());
-    return Outcome::kBusy;
+    if (!note_lock_miss(queue, view.id)) {
+      AbortCurrentTransaction();
+      return Outcome::kBusy;
+    }
+    waits_for_table = true;
+    LockRelationOid(relid, RowExclusiveLock);
+    waits_for_table = false;
   }
   Relation relation = OidIsValid(relid) ? try_relation_open(relid, NoLock) : nullptr;
   if (relation == nullptr || catalog::relation_of(attachment) != relid) {
@@ -336,11 +353,16 @@ Outcome attempt(QueueNo queue, referenced::Queues* first) {
     HOLD_INTERRUPTS();
     MemoryContextSwitchTo(context);
     ErrorData* error = CopyErrorData();
-    EmitErrorReport();
+    const bool still_locked = waits_for_table && error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE;
+    waits_for_table = false;
+    if (!still_locked) EmitErrorReport();
     FlushErrorState();
     AbortCurrentTransaction();
     MemoryContextSwitchTo(context);
-    note_failure(queue, view.id, error);
+    if (still_locked)
+      outcome = Outcome::kBusy;
+    else
+      note_failure(queue, view.id, error);
     FreeErrorData(error);
     RESUME_INTERRUPTS();
   }
@@ -491,6 +513,20 @@ std::uint32_t lock_misses(QueueNo queue) {
   const std::uint32_t misses = server->queues[queue].lock_misses;
   LWLockRelease(server_lock());
   return misses;
+}
+
+void insist(QueueNo queue) {
+  LWLockAcquire(server_lock(), LW_EXCLUSIVE);
+  server->queues[queue].insist = true;
+  LWLockRelease(server_lock());
+}
+
+void await_insisting(QueueNo queue) {
+  LWLockAcquire(server_lock(), LW_SHARED);
+  const VirtualTransactionId waiting = server->queues[queue].insisting;
+  LWLockRelease(server_lock());
+  // At once if that transaction is over.
+  if (VirtualTransactionIdIsValid(waiting)) (void)VirtualXactLock(waiting, true);
 }
 
 bool own_pass(TransactionId xid, CommandId* command) {

@@ -51,6 +51,13 @@ bool drained_here(QueueNo queue);
 // How often the worker has found the table locked; for comparison.
 std::uint32_t lock_misses(QueueNo queue);
 
+// Asks the worker to wait for the table's lock for once, where it only tries otherwise.
+void insist(QueueNo queue);
+
+// Waits, as for a lock, for a worker that does so. Its wait and ours are PostgreSQL's to see: if it
+// stands behind a command that waits for us, the deadlock detector lets it pass.
+void await_insisting(QueueNo queue);
+
 // Whether this transaction stored rows under `xid`, and by which command.
 bool own_pass(TransactionId xid, CommandId* command);
 
