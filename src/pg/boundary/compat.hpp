@@ -20,6 +20,7 @@ extern "C" {
 #include "storage/procarray.h"
 #include "utils/acl.h"
 #include "utils/backend_status.h"
+#include "utils/fmgroids.h"
 #include "utils/selfuncs.h"
 #if PG_VERSION_NUM >= 160000
 #include "parser/parse_relation.h"
@@ -183,6 +184,33 @@ inline SubTransactionId first_storage_change(Relation relation) {
   return relation->rd_firstRelfilelocatorSubid;
 #else
   return relation->rd_firstRelfilenodeSubid;
+#endif
+}
+
+inline bool walk_query(Query* query, bool (*walker)(Node*, void*), void* context) {
+#if PG_VERSION_NUM >= 160000
+  return query_tree_walker(query, walker, context, 0);
+#else
+  return query_tree_walker(
+      query, reinterpret_cast<bool (*)()>(reinterpret_cast<void (*)()>(walker)), context, 0);
+#endif
+}
+
+// Whether the function says how a value is stored.
+inline bool tells_storage(Oid function) {
+#if PG_VERSION_NUM >= 170000
+  if (function == F_PG_COLUMN_TOAST_CHUNK_ID) return true;
+#endif
+  return function == F_PG_COLUMN_SIZE || function == F_PG_COLUMN_COMPRESSION;
+}
+
+// Whether rows have columns that are computed when they are read.
+inline bool has_virtual_columns(TupleDesc desc) {
+#if PG_VERSION_NUM >= 180000
+  return desc->constr != nullptr && desc->constr->has_generated_virtual;
+#else
+  (void)desc;
+  return false;
 #endif
 }
 

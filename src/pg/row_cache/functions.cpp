@@ -25,7 +25,8 @@ namespace {
 struct Call {
   Oid relation;
   CachedKey key;
-  bool direct;  // by the index, without a query
+  bool complete;  // the table itself has all columns
+  bool direct;    // by the index, without a query
   KeyArguments arguments;
 };
 
@@ -54,13 +55,14 @@ Call* begin_call(FunctionCallInfo fcinfo, bool arrays) {
     call->key = key;
     Relation relation = relation_open(relid, AccessShareLock);
     read_key_arguments(&call->arguments, fcinfo, 1, arrays, call->key, relation);
+    call->complete = !compat::has_virtual_columns(RelationGetDescr(relation));
     relation_close(relation, NoLock);
     fcinfo->flinfo->fn_extra = call;
     MemoryContextSwitchTo(old);
   }
   // An index that is younger than the snapshot may lack rows of it, or have them under other keys.
   call->key.index_xmin = key.index_xmin;
-  call->direct = OidIsValid(call->key.index) &&
+  call->direct = OidIsValid(call->key.index) && call->complete &&
                  TransactionIdPrecedes(key.index_xmin, GetActiveSnapshot()->xmin) &&
                  check_enable_rls(relid, InvalidOid, false) != RLS_ENABLED;
   return call;

@@ -192,6 +192,21 @@ List* paths_over(PlannerInfo* root, RelOptInfo* rel, IndexOptInfo* index) {
   return found;
 }
 
+// Functions that say how a value is stored: in the cache it is in plain form.
+bool looks_at_storage(Node* node, void* context) {
+  if (node == nullptr) return false;
+  if (IsA(node, FuncExpr) && compat::tells_storage(castNode(FuncExpr, node)->funcid)) return true;
+  return IsA(node, Query) ? compat::walk_query(castNode(Query, node), looks_at_storage, context)
+                          : compat::walk_expression(node, looks_at_storage, context);
+}
+
+// The query, or one that uses its rows.
+bool any_looks_at_storage(const PlannerInfo* root) {
+  for (; root != nullptr; root = root->parent_root)
+    if (looks_at_storage(reinterpret_cast<Node*>(root->parse), nullptr)) return true;
+  return false;
+}
+
 void set_pathlist(PlannerInfo* root, RelOptInfo* rel, Index rti, RangeTblEntry* entry) {
   if (previous_pathlist) previous_pathlist(root, rel, rti, entry);
   if (entry->rtekind != RTE_RELATION || entry->inh ||
@@ -212,6 +227,7 @@ void set_pathlist(PlannerInfo* root, RelOptInfo* rel, Index rti, RangeTblEntry* 
     root->glob->transientPlan = true;
     return;
   }
+  if (any_looks_at_storage(root)) return;
   ListCell* cell;
   foreach (cell, paths_over(root, rel, index))
     if (IsA(lfirst(cell), IndexPath))
