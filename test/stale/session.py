@@ -34,6 +34,7 @@ class Session:
             except Refused as refused:
                 self.judge(refused)
                 self.run("ROLLBACK")
+                self.run("RESET session_replication_role")
                 self.in_transaction = False
                 for row in self.run(f"SELECT gid FROM pg_prepared_xacts WHERE gid = 'session {self.number}'"):
                     self.run(f"ROLLBACK PREPARED '{row[0]}'")

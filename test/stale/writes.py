@@ -15,7 +15,7 @@ class Writes:
         """One statement, or a few that belong together, in the transaction that is open, if one is."""
         table = self.table()
         kinds = [self.update] * 6 + [self.update_indexed, self.insert, self.upsert, self.delete, self.replace, self.rekey, self.swap, self.lock,
-                                     self.merge, self.copy, self.looking, self.long_row, self.evict] * 2 + [self.truncate, self.add_column, self.all_rows]
+                                     self.merge, self.copy, self.looking, self.long_row, self.replica, self.evict] * 2 + [self.truncate, self.add_column, self.all_rows]
         kind = self.rng.choice(kinds)
         self.session.counts[kind.__name__] += 1
         kind(table, table.key(self.rng))
@@ -99,6 +99,12 @@ class Writes:
         self.run("UPDATE hot SET v = v + look(id) + look(1 + id % 14) - 1 WHERE id <= 4" if self.rng.random() < 0.5 else
                  "UPDATE hot SET v = v + look(1 + id % 4) WHERE id <= 4")
 
+    def replica(self, table, key):
+        """Behind the back of triggers."""
+        self.run("SET session_replication_role = replica")
+        self.update(table, key)
+        self.run("RESET session_replication_role")
+
     def evict(self, table, key):
         if self.rng.random() < 0.1:
             self.run(f"SELECT writecache.invalidate('{table.name}')")
@@ -140,7 +146,7 @@ class Writes:
         if table.kind == "view":
             self.session.counts["refresh"] += 1
             return self.run(f"REFRESH MATERIALIZED VIEW {rng.choice(('', 'CONCURRENTLY'))} {name}")
-        choices = ["vacuum"] * 6 + ["freeze", "full", "cluster", "reindex", "retype", "index"]
+        choices = ["vacuum"] * 6 + ["freeze", "full", "cluster", "reindex", "retype", "index", "warm"]
         choices += {"partitioned": ["detach"] * 3, "wide": [], "heap": ["persistence", "attach"]}[table.kind]
         what = rng.choice(choices)
         self.session.counts[what] += 1
@@ -156,8 +162,11 @@ class Writes:
             self.run(f"CLUSTER {name} USING {chosen}")
         elif what == "reindex":
             for row in self.run("SELECT indexrelid::regclass FROM pg_index WHERE NOT indisvalid"):  # what failures have left
-                self.run(f"DROP INDEX IF EXISTS {row[0]}")
+                if not row[0].isdigit():  # gone meanwhile
+                    self.run(f"DROP INDEX IF EXISTS {row[0]}")
             self.run(f"REINDEX TABLE {rng.choice(('', 'CONCURRENTLY'))} {name}")
+        elif what == "warm":
+            self.run(f"SELECT writecache.warm('{name}')")
         elif what == "retype":
             self.run(f"ALTER TABLE {name} ALTER w TYPE {rng.choice(('int', 'bigint', 'numeric'))}")
         elif what == "index" and name == "logged":
