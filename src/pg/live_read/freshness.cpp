@@ -26,31 +26,60 @@ namespace {
 
 constinit ExecutorStart_hook_type previous_start = nullptr;
 
-// The sources that the plan reads beside the tables.
-List* merged_sources(const Plan* plan, List* found);
+// The scans by which the plan reads what is pending beside the tables.
+List* pending_scans(const Plan* plan, List* found);
 
-List* merged_in(const List* plans, List* found) {
+List* pending_scans_in(const List* plans, List* found) {
   const ListCell* cell;
-  foreach (cell, plans) found = merged_sources(static_cast<const Plan*>(lfirst(cell)), found);
+  foreach (cell, plans) found = pending_scans(static_cast<const Plan*>(lfirst(cell)), found);
   return found;
 }
 
-List* merged_sources(const Plan* plan, List* found) {
+List* pending_scans(const Plan* plan, List* found) {
   if (plan == nullptr) return found;
-  const Oid source = pending_scan::source_of(plan);
-  if (OidIsValid(source)) return list_append_unique_oid(found, source);
+  if (OidIsValid(pending_scan::source_of(plan))) return lappend(found, const_cast<Plan*>(plan));
   switch (nodeTag(plan)) {
     case T_Append:
-      return merged_in(reinterpret_cast<const Append*>(plan)->appendplans, found);
+      return pending_scans_in(reinterpret_cast<const Append*>(plan)->appendplans, found);
     case T_MergeAppend:
-      return merged_in(reinterpret_cast<const MergeAppend*>(plan)->mergeplans, found);
+      return pending_scans_in(reinterpret_cast<const MergeAppend*>(plan)->mergeplans, found);
     case T_SubqueryScan:
-      return merged_sources(reinterpret_cast<const SubqueryScan*>(plan)->subplan, found);
+      return pending_scans(reinterpret_cast<const SubqueryScan*>(plan)->subplan, found);
     case T_CustomScan:
-      return merged_in(reinterpret_cast<const CustomScan*>(plan)->custom_plans, found);
+      return pending_scans_in(reinterpret_cast<const CustomScan*>(plan)->custom_plans, found);
     default:
-      return merged_sources(plan->righttree, merged_sources(plan->lefttree, found));
+      return pending_scans(plan->righttree, pending_scans(plan->lefttree, found));
   }
+}
+
+// Each entry's parent, of those that stand for partitions and heirs; else 0.
+const Index* parents_of_entries(const PlannedStmt* statement) {
+  auto* parents = static_cast<Index*>(
+      palloc0(sizeof(Index) * (static_cast<std::size_t>(list_length(statement->rtable)) + 1)));
+  ListCell* cell;
+  foreach (cell, statement->appendRelations) {
+    const auto* info = lfirst_node(AppendRelInfo, cell);
+    if (OidIsValid(info->parent_reloid)) parents[info->child_relid] = info->parent_relid;
+  }
+  return parents;
+}
+
+bool descends(Index entry, Index from, const Index* parents) {
+  while (entry != 0 && entry != from) entry = parents[entry];
+  return entry != 0;
+}
+
+// A table that is mentioned twice may be read with what is pending in one place and without in the
+// other.
+bool is_merged(Index entry, Oid source, const List* scans, const Index* parents) {
+  const ListCell* cell;
+  foreach (cell, scans) {
+    const auto* scan = static_cast<const Scan*>(lfirst(cell));
+    if (pending_scan::source_of(&scan->plan) == source &&
+        (descends(entry, scan->scanrelid, parents) || descends(scan->scanrelid, entry, parents)))
+      return true;
+  }
+  return false;
 }
 
 // Attached tables of the statement whose buffered rows its plan does not read. Who changes or locks
@@ -58,7 +87,9 @@ List* merged_sources(const Plan* plan, List* found) {
 List* missed_sources(const PlannedStmt* statement) {
   const bool reads_only = statement->resultRelations == NIL && statement->rowMarks == NIL;
   if (reads_only && !settings::read_pending) return NIL;
-  List* candidates = NIL;
+  const Index* parents = nullptr;
+  const List* scans = NIL;
+  List* missed = NIL;
   Index index = 0;
   ListCell* cell;
   foreach (cell, statement->rtable) {
@@ -67,13 +98,18 @@ List* missed_sources(const PlannedStmt* statement) {
     if (entry->rtekind != RTE_RELATION || entry->relkind == RELKIND_VIEW ||
         entry->relid == storing_into() || own_rows::is_insert_target_only(statement, index))
       continue;
-    candidates =
-        list_concat_unique_oid(candidates, live_read::sources_of(entry->relid, reads_only));
+    const List* sources = live_read::sources_of(entry->relid, reads_only);
+    if (sources == NIL) continue;
+    if (parents == nullptr) {
+      parents = parents_of_entries(statement);
+      scans = pending_scans_in(statement->subplans, pending_scans(statement->planTree, NIL));
+    }
+    const ListCell* source;
+    foreach (source, sources)
+      if (!is_merged(index, lfirst_oid(source), scans, parents))
+        missed = list_append_unique_oid(missed, lfirst_oid(source));
   }
-  if (candidates == NIL) return NIL;
-  List* merged = merged_sources(statement->planTree, NIL);
-  merged = merged_in(statement->subplans, merged);
-  return list_difference_oid(candidates, merged);
+  return missed;
 }
 
 [[noreturn]] void raise_unserializable(Oid relation) {
