@@ -306,6 +306,16 @@ int BufferFile::sync() noexcept {
   return ::msync(data(), file_size(header_.block_count), MS_SYNC) == 0 ? 0 : errno;
 }
 
+void BufferFile::touch_all() noexcept {
+  constexpr std::uint64_t kPage = 4096;
+  for (std::uint64_t at = 0; at < file_size(header_.block_count); at += kPage) {
+    // Stores what is there, whoever else may be storing something.
+    std::atomic_ref<std::uint32_t> word(*reinterpret_cast<std::uint32_t*>(data() + at));
+    for (std::uint32_t value = word.load(); !word.compare_exchange_weak(value, value);) {
+    }
+  }
+}
+
 std::uint64_t BufferFile::synced() const noexcept { return read(notes().synced); }
 
 void BufferFile::note_synced(std::uint64_t seq) noexcept {

@@ -74,6 +74,10 @@ class BufferFile {
   // Writes everything changed so far to stable storage. Returns 0 or errno.
   int sync() noexcept;
 
+  // After a sync that failed: makes the next one write everything again. The system may have
+  // forgotten that what it could not write was not written.
+  void touch_all() noexcept;
+
   // What the notes say, and what they say from now on. They are on disk after the next sync() or
   // sync_notes(). One process at a time notes what is synced, or that a start begins or is through;
   // any process notes a checkpoint, the latest counts.

@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstring>
+#include <vector>
 
 #include "core/frame.hpp"
 #include "unit/temp_dir.hpp"
@@ -332,6 +333,16 @@ TEST_F(BufferFileTest, ThatIsNoFileIsDamaged) {
   EXPECT_EQ(BufferFile::peek_block_count(path), 0u);
   EXPECT_FALSE(BufferFile::holds_nothing(path));
   EXPECT_EQ(open().status, Status::kDamaged);
+}
+
+TEST_F(BufferFileTest, TouchingItChangesNothing) {
+  BufferFile file;
+  ASSERT_EQ(open(kIdentity, kBlocks, &file).status, Status::kOk);
+  for (std::uint64_t at = 0; at < file_size(kBlocks); at += 1000)
+    if (at >= kFileHeaderSpan) file.data()[at] = static_cast<std::byte>(at / 1000);
+  const std::vector<std::byte> before(file.data(), file.data() + file_size(kBlocks));
+  file.touch_all();
+  EXPECT_EQ(std::memcmp(before.data(), file.data(), before.size()), 0);
 }
 
 // --- notes ---

@@ -38,6 +38,11 @@ void reach(const char* point) {
   kill(getpid(), std::strcmp(action_setting, "stop") == 0 ? SIGSTOP : SIGKILL);
 }
 
+bool fails_to_sync() {
+  const char* path = getenv("PGWC_TEST_SYNC_FAILS");
+  return path != nullptr && access(path, F_OK) == 0;
+}
+
 void keep_synced(const std::byte* data, std::size_t from, std::size_t bytes) {
   const char* path = getenv("PGWC_TEST_SYNCED");
   if (path == nullptr) return;

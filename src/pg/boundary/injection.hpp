@@ -16,13 +16,17 @@ void define_settings();
 void reach(const char* point);
 // What a power loss would leave of the file at least: a copy of it, brought up to date at each
 // sync, at the place that the environment variable PGWC_TEST_SYNCED names.
+// Whether a sync is to fail: while there is a file at the place that PGWC_TEST_SYNC_FAILS names.
+bool fails_to_sync();
 void keep_synced(const std::byte* data, std::size_t from, std::size_t bytes);
 
 }  // namespace pgwc::injection
 
 #define PGWC_INJECT(point) ::pgwc::injection::reach(point)
 #define PGWC_KEEP_SYNCED(data, from, bytes) ::pgwc::injection::keep_synced(data, from, bytes)
+#define PGWC_FAILS_TO_SYNC() ::pgwc::injection::fails_to_sync()
 #else
+#define PGWC_FAILS_TO_SYNC() false
 #define PGWC_KEEP_SYNCED(data, from, bytes) static_cast<void>(0)
 #define PGWC_INJECT(point) static_cast<void>(0)
 #endif

@@ -127,8 +127,20 @@ TimestampTz start_wanted(TimestampTz now) {
   return next;
 }
 
+// What the disk does not take is safe in the tables.
+void store_all() {
+  for (QueueNo q = 0; q < buffer().queue_count(); ++q) {
+    const QueueView view = buffer().view(q);
+    if (view.id == 0 || !buffer().request(q, buffer().last_seq())) continue;
+    if (DatabaseSlot* slot = database_slot(queue_database(view.id))) wake_worker(slot);
+  }
+}
+
 void sync_file(std::uint64_t seq) {
-  if (sync_buffer() != 0) return;
+  if (sync_buffer() != 0) {
+    store_all();
+    return;
+  }
   server->synced_seq.store(seq);
   server->last_sync.store(GetCurrentTimestamp());
 }

@@ -434,18 +434,26 @@ int sync_buffer() {
   await_publishers();
   // ... and whoever has one among these has them all in the file.
   PGWC_KEEP_SYNCED(file.data(), 0, file_size(file.header().block_count));
-  int error = file.sync();
+  if (server->sync_failed.load() != 0) file.touch_all();
+  int error = PGWC_FAILS_TO_SYNC() ? EIO : file.sync();
   if (error == 0) {
     file.note_synced(settings::sync_interval_ms == 0 ? UINT64_MAX : seq);
     PGWC_KEEP_SYNCED(file.data(), kFileNotesOffset, sizeof(FileNotes));
     error = file.sync_notes();
   }
   if (error == 0) server->whole_through.store(begun);
+  const bool failed_before = server->sync_failed.exchange(error != 0 ? 1 : 0) != 0;
   LWLockRelease(lock);
-  if (error == 0) return 0;
+  if (error == 0) {
+    if (failed_before) ereport(LOG, errmsg("write buffer file \"%s\" is in sync again", path));
+    return 0;
+  }
   errno = error;
   ereport(WARNING, errcode_for_file_access(),
-          errmsg("could not sync write buffer file \"%s\": %m", path));
+          errmsg("could not sync write buffer file \"%s\": %m", path),
+          errdetail("Pending rows are being stored, and new ones go to their tables at once, until "
+                    "it succeeds."),
+          errhint("Check the disk. A power loss can cost rows that are pending now."));
   return error;
 }
 

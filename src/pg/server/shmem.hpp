@@ -69,6 +69,8 @@ struct ServerState {
   std::atomic<TimestampTz> no_room_at;  // when rows last found no room
   std::atomic<TimestampTz> last_sync;
   std::atomic<std::uint64_t> synced_seq;
+  // The last attempt to force the file to disk has failed: nothing new is put into it.
+  std::atomic<std::uint32_t> sync_failed;
   // A transaction that has published a frame up to here is on disk as a whole, and so is a note in
   // the file that says so of all its frames.
   std::atomic<std::uint64_t> whole_through;

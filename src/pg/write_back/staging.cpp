@@ -248,9 +248,10 @@ std::size_t role_end(const Stage* stage, std::size_t* i) {
 }
 
 Outcome reserve(Stage* stage, const RoomWait& wait) {
-  // What could fill half the buffer alone is no use to anybody in there.
-  if (stage->bypassing || stage->oversized ||
-      stage->used / kMaxPayload >= buffer().block_count() / 2)
+  // What could fill half the buffer alone is no use to anybody in there, and what the disk does not
+  // take would be lost with the power.
+  if (server->sync_failed.load(std::memory_order_relaxed) != 0 || stage->bypassing ||
+      stage->oversized || stage->used / kMaxPayload >= buffer().block_count() / 2)
     return Outcome::kToTable;
   const std::size_t before = frame_count;
   const std::uint32_t layout = layout_at_commit(stage->relation);
