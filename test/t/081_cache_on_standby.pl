@@ -115,6 +115,9 @@ is($reader->query("SELECT count(*), sum(v) FROM t WHERE id = ANY ('{1,2,3,4,5,6,
 # The cache is the server's own: evict and invalidate work; what writes does not, and says why.
 is($reader->query("SELECT writecache.evict('t', 1)"), 't', 'evict');
 ok($reader->query("SELECT writecache.invalidate('t')") > 0, 'invalidate');
+is($reader->query("SELECT writecache.warm('t')"), $reader->query('SELECT count(*) FROM t'), 'warm');
+is($reader->query($compare), 'same', 'what was warmed');
+is($reader->query("SELECT writecache.warm('t', 'SELECT id FROM t WHERE id < 3')"), 2, 'warm, by a query');
 like($reader->query($_), qr/25006: cannot execute \S.* (during recovery|in a read-only transaction)/, $_)
   for "INSERT INTO b VALUES (1, 1)", "SELECT writecache.insert(ROW(1, 1)::b)", "SELECT writecache.insert('b', '{\"id\": 1}')",
   "SELECT writecache.attach('t', 'cache_aside')", "SELECT writecache.alter('b', flush_rows => 1)", "SELECT writecache.detach('t')",

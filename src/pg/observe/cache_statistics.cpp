@@ -104,11 +104,7 @@ PGWC_FUNCTION(pgwc_reset_stat_cache) {
   }
   const Oid relid = PG_GETARG_OID(0);
   Relation relation = catalog::open_owned(relid, AccessShareLock);
-  const row_cache::CachedKey* key = row_cache::cache_key::find(relid);
-  if (key == nullptr)
-    ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-            errmsg("rows of \"%s\" are not cached", RelationGetRelationName(relation)));
-  reset(*key);
+  reset(row_cache::cache_key::require(relid));
   relation_close(relation, NoLock);
   PG_RETURN_VOID();
 }

@@ -218,6 +218,22 @@ const CachedKey* find(Oid relation) {
   return entry->cached ? entry : nullptr;
 }
 
+const CachedKey& require(Oid relation) {
+  const CachedKey* key = find(relation);
+  if (key == nullptr) {
+    const bool attached = attachments::find_cached(relation) != nullptr;
+    ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+            errmsg("rows of \"%s\" are not cached", get_rel_name(relation)),
+            attached ? errdetail("It is attached, but has no usable unique index over the columns "
+                                 "of its key any more.")
+                     : 0,
+            attached ? errhint("Make one, or name other columns with writecache.alter().")
+                     : errhint("Attach it with writecache.attach() in mode write_around, "
+                               "write_through or cache_aside."));
+  }
+  return *key;
+}
+
 const CachedKey* find_indexed(Oid relation) {
   const CachedKey* key = find(relation);
   return key != nullptr && OidIsValid(key->index) ? key : nullptr;

@@ -43,7 +43,9 @@ void init();
 // The key of a relation whose rows are cached now, or null. May ERROR. The pointer is valid until
 // the next catalog access.
 const CachedKey* find(Oid relation);
-// The same for what can be read through an index: an ordinary table, a partition, a materialized
+// The same, or an ERROR that says why there is none.
+const CachedKey& require(Oid relation);
+// find() for what can be read through an index: an ordinary table, a partition, a materialized
 // view.
 const CachedKey* find_indexed(Oid relation);
 

@@ -30,22 +30,12 @@ struct Call {
   KeyArguments arguments;
 };
 
-const CachedKey& key_of(Oid relation) {
-  const CachedKey* key = cache_key::find(relation);
-  if (key == nullptr)
-    ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-            errmsg("rows of \"%s\" are not cached", get_rel_name(relation)),
-            errhint("Attach it with writecache.attach() in mode write_around, write_through or "
-                    "cache_aside."));
-  return *key;
-}
-
 Call* begin_call(FunctionCallInfo fcinfo, bool arrays) {
   row_cache::require();
   const Oid relid = relation_of_type(fcinfo);
   require_select(relid);
   // The options may have changed since the call before; the look is cheap.
-  const CachedKey& key = key_of(relid);
+  const CachedKey& key = cache_key::require(relid);
   auto* call = static_cast<Call*>(fcinfo->flinfo->fn_extra);
   if (call == nullptr || call->relation != relid || call->key.index != key.index ||
       call->key.count != key.count) {
@@ -231,7 +221,7 @@ PGWC_FUNCTION(pgwc_evict) {
     ereport(ERROR, errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("relation must not be null"));
   const Oid relid = PG_GETARG_OID(0);
   require_select(relid);
-  const CachedKey key = key_of(relid);
+  const CachedKey key = cache_key::require(relid);
   Relation relation = relation_open(relid, AccessShareLock);
   KeyArguments arguments;
   read_key_arguments(&arguments, fcinfo, 1, false, key, relation);
@@ -255,7 +245,7 @@ PGWC_FUNCTION(pgwc_invalidate) {
   row_cache::require();
   const Oid relid = PG_GETARG_OID(0);
   require_select(relid);
-  const CachedKey key = key_of(relid);
+  const CachedKey key = cache_key::require(relid);
   std::uint64_t erased = 0;
   ListCell* cell;
   foreach (cell, cache_key::spaces_of(key))

@@ -279,13 +279,7 @@ std::int64_t rows_of(const Warm& warm) {
 void begin(Warm* warm, Oid relid) {
   warm->relation = catalog::open_named(relid, AccessShareLock);
   require_select(relid);
-  const CachedKey* key = cache_key::find(relid);
-  if (key == nullptr)
-    ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-            errmsg("rows of \"%s\" are not cached", RelationGetRelationName(warm->relation)),
-            errhint("Attach it with writecache.attach() in mode write_around, write_through or "
-                    "cache_aside."));
-  warm->key = *key;
+  warm->key = cache_key::require(relid);
   const bool is_computed =
       warm->key.relkind == RELKIND_VIEW || warm->key.relkind == RELKIND_FOREIGN_TABLE;
   if (is_computed && warm->query == nullptr)

@@ -5,6 +5,7 @@
 #include "pg/server/shmem.hpp"
 #include "pg/tables/attachment.hpp"
 #include "pg/tables/catalog.hpp"
+#include "pg/tables/key_names.hpp"
 #include "pg/write_back/barrier.hpp"
 #include "pg/write_back/drain.hpp"
 #include "pg/write_back/staging.hpp"
@@ -250,9 +251,7 @@ void drain_for_domain(const AlterDomainStmt* alter) {
 }
 
 // Called before the object goes.
-void dropped(ObjectAccessType access, Oid class_id, Oid object, int sub, void* argument) {
-  if (previous_access) previous_access(access, class_id, object, sub, argument);
-  if (access != OAT_DROP || class_id != RelationRelationId || !buffer_ready()) return;
+void dropped(Oid object, int sub) {
   if (sub != 0) {
     // A column that goes by way of another object, its type for example; the table is locked
     // already.
@@ -267,6 +266,14 @@ void dropped(ObjectAccessType access, Oid class_id, Oid object, int sub, void* a
   catalog::delete_attached(object);
   catalog::delete_watermark(number);
   drain::drop_queue_at_commit(number);
+}
+
+void accessed(ObjectAccessType access, Oid class_id, Oid object, int sub, void* argument) {
+  if (previous_access) previous_access(access, class_id, object, sub, argument);
+  if (class_id != RelationRelationId || !buffer_ready()) return;
+  if (access == OAT_DROP) dropped(object, sub);
+  if (access == OAT_POST_ALTER && sub > 0)
+    key_names::follow(object, static_cast<AttrNumber>(sub));
 }
 
 // ALTER TYPE ... CASCADE changes the tables made OF the type.
@@ -436,7 +443,7 @@ void after(Node* statement) {
 
 void install_hook() {
   previous_access = object_access_hook;
-  object_access_hook = dropped;
+  object_access_hook = accessed;
 }
 
 }  // namespace pgwc::ddl
