@@ -272,8 +272,7 @@ void accessed(ObjectAccessType access, Oid class_id, Oid object, int sub, void* 
   if (previous_access) previous_access(access, class_id, object, sub, argument);
   if (class_id != RelationRelationId || !buffer_ready()) return;
   if (access == OAT_DROP) dropped(object, sub);
-  if (access == OAT_POST_ALTER && sub > 0)
-    key_names::follow(object, static_cast<AttrNumber>(sub));
+  if (access == OAT_POST_ALTER && sub > 0) key_names::follow(object, static_cast<AttrNumber>(sub));
 }
 
 // ALTER TYPE ... CASCADE changes the tables made OF the type.
