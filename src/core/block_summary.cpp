@@ -32,6 +32,7 @@ bool may_match_one(const BlockSummary& summary, const Probe& probe) noexcept {
 
 void clear(BlockSummary* summary) noexcept {
   for (auto& word : summary->bits) word.store(0, std::memory_order_relaxed);
+  summary->nulls.store(0, std::memory_order_relaxed);
   for (auto& low : summary->low) low.store(INT64_MAX, std::memory_order_relaxed);
   for (auto& high : summary->high) high.store(INT64_MIN, std::memory_order_relaxed);
 }
@@ -53,9 +54,24 @@ SummaryAnswer ask(const BlockSummary& summary, std::uint64_t epoch, std::uint64_
   return answer;
 }
 
+SummaryBounds bounds_of(const BlockSummary& summary, std::uint64_t epoch, std::uint64_t columns,
+                        std::uint32_t column, std::uint32_t used) noexcept {
+  const std::uint64_t version = summary.version.load(std::memory_order_acquire);
+  if (summary.epoch.load(std::memory_order_acquire) != epoch ||
+      summary.columns.load(std::memory_order_relaxed) != columns ||
+      summary.covered.load(std::memory_order_acquire) < used)
+    return {};
+  const SummaryBounds bounds{true,
+                             (summary.nulls.load(std::memory_order_relaxed) >> column & 1) != 0,
+                             summary.low[column].load(std::memory_order_relaxed),
+                             summary.high[column].load(std::memory_order_relaxed)};
+  std::atomic_thread_fence(std::memory_order_acquire);
+  return summary.version.load(std::memory_order_relaxed) == version ? bounds : SummaryBounds{};
+}
+
 void extend(BlockSummary* summary, std::uint64_t epoch, std::uint64_t columns, std::uint32_t from,
             std::uint32_t to, const SummaryKey* keys, const std::uint8_t* key_columns,
-            std::size_t key_count) noexcept {
+            std::size_t key_count, std::uint32_t nulls) noexcept {
   std::uint32_t idle = 0;
   if (!summary->busy.compare_exchange_strong(idle, 1, std::memory_order_acquire)) return;
   const bool known = summary->epoch.load(std::memory_order_relaxed) == epoch &&
@@ -80,6 +96,7 @@ void extend(BlockSummary* summary, std::uint64_t epoch, std::uint64_t columns, s
       if (keys[i].key > summary->high[column].load(std::memory_order_relaxed))
         summary->high[column].store(keys[i].key, std::memory_order_relaxed);
     }
+    summary->nulls.fetch_or(nulls, std::memory_order_relaxed);
     summary->covered.store(to, std::memory_order_release);
     summary->epoch.store(epoch, std::memory_order_release);
   }

@@ -42,6 +42,7 @@ struct alignas(64) BlockSummary {
   std::atomic<std::uint32_t> busy;     // somebody is adding
   std::atomic<std::uint64_t> columns;  // which columns, by the caller's reckoning
   std::atomic<std::uint64_t> version;  // counts how often it was begun anew
+  std::atomic<std::uint32_t> nulls;    // columns in which a row has no value, a bit for each
   std::array<std::atomic<std::int64_t>, kSummaryColumns> low;
   std::array<std::atomic<std::int64_t>, kSummaryColumns> high;
   std::array<std::atomic<std::uint64_t>, kSummaryWords> bits;
@@ -56,11 +57,22 @@ struct SummaryAnswer {
 SummaryAnswer ask(const BlockSummary& summary, std::uint64_t epoch, std::uint64_t columns,
                   const Probe* probes, std::size_t probe_count) noexcept;
 
+// Between which keys the rows of a block are in one column.
+struct SummaryBounds {
+  bool known;      // and this is about all rows up to the offset asked about
+  bool has_nulls;  // perhaps
+  std::int64_t low;
+  std::int64_t high;
+};
+SummaryBounds bounds_of(const BlockSummary& summary, std::uint64_t epoch, std::uint64_t columns,
+                        std::uint32_t column, std::uint32_t used) noexcept;
+
 // Adds what was read between two offsets of the block; `keys[i]` belongs to column
-// `key_columns[i]`. Does nothing if somebody else is at it, or was faster.
+// `key_columns[i]`; `nulls`: columns that have no value somewhere. Does nothing if somebody else is
+// at it, or was faster.
 void extend(BlockSummary* summary, std::uint64_t epoch, std::uint64_t columns, std::uint32_t from,
             std::uint32_t to, const SummaryKey* keys, const std::uint8_t* key_columns,
-            std::size_t key_count) noexcept;
+            std::size_t key_count, std::uint32_t nulls) noexcept;
 
 // Spreads a number over all 64 bits.
 constexpr std::uint64_t mix(std::uint64_t x) noexcept {

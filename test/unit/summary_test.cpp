@@ -33,7 +33,7 @@ void add(BlockSummary* summary, std::uint64_t epoch, std::uint32_t from, std::ui
   std::vector<SummaryKey> keys;
   for (std::int64_t value : values) keys.push_back(key_of(value));
   const std::vector<std::uint8_t> columns(values.size(), 0);
-  extend(summary, epoch, kColumns, from, to, keys.data(), columns.data(), keys.size());
+  extend(summary, epoch, kColumns, from, to, keys.data(), columns.data(), keys.size(), 0);
 }
 
 bool may_match(const BlockSummary& summary, std::uint64_t epoch, const Probe& probe) {
@@ -130,4 +130,23 @@ TEST(Summary, NeverDeniesWhatItCovers) {
 }
 
 }  // namespace
+TEST(Summary, KnowsBoundsOfAllRowsOrNone) {
+  auto summary = make_summary();
+  EXPECT_FALSE(bounds_of(*summary, 7, kColumns, 0, 100).known);
+  add(summary.get(), 7, 0, 100, {5, -3, 9});
+  const SummaryBounds bounds = bounds_of(*summary, 7, kColumns, 0, 100);
+  EXPECT_TRUE(bounds.known);
+  EXPECT_FALSE(bounds.has_nulls);
+  EXPECT_EQ(bounds.low, -3);
+  EXPECT_EQ(bounds.high, 9);
+  EXPECT_FALSE(bounds_of(*summary, 7, kColumns, 0, 101).known) << "there are rows behind";
+  EXPECT_FALSE(bounds_of(*summary, 8, kColumns, 0, 100).known) << "another use of the block";
+  EXPECT_FALSE(bounds_of(*summary, 7, kColumns + 1, 0, 100).known) << "other columns";
+  extend(summary.get(), 7, kColumns, 100, 200, nullptr, nullptr, 0, 2);
+  EXPECT_FALSE(bounds_of(*summary, 7, kColumns, 0, 200).has_nulls);
+  EXPECT_TRUE(bounds_of(*summary, 7, kColumns, 1, 200).has_nulls);
+  add(summary.get(), 8, 0, 100, {1});
+  EXPECT_FALSE(bounds_of(*summary, 8, kColumns, 1, 100).has_nulls) << "begun anew";
+}
+
 }  // namespace pgwc

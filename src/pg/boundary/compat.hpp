@@ -214,6 +214,24 @@ inline bool has_virtual_columns(TupleDesc desc) {
 #endif
 }
 
+inline bool sorts_down(const PathKey* key) {
+#if PG_VERSION_NUM >= 180000
+  return key->pk_cmptype == COMPARE_GT;
+#else
+  return key->pk_strategy == BTGreaterStrategyNumber;
+#endif
+}
+
+// The operator by which values of the type are in the order of the key.
+inline Oid sort_operator(const PathKey* key, Oid type) {
+#if PG_VERSION_NUM >= 180000
+  return get_opfamily_member_for_cmptype(key->pk_opfamily, type, type, key->pk_cmptype);
+#else
+  return get_opfamily_member(key->pk_opfamily, type, type,
+                             static_cast<std::int16_t>(key->pk_strategy));
+#endif
+}
+
 inline Relation target_relation(EState* estate, Index index) {
 #if PG_VERSION_NUM >= 180000
   return ExecGetRangeTableRelation(estate, index, true);

@@ -52,7 +52,8 @@ Path* with_pending(PlannerInfo* root, RelOptInfo* rel, Path* path, List* sources
   List* parts = list_make1(path);
   ListCell* cell;
   foreach (cell, sources)
-    parts = lappend(parts, pending_scan::make_path(root, rel, lfirst_oid(cell), outer));
+    parts = lappend(parts, pending_scan::make_path(root, rel, lfirst_oid(cell), outer,
+                                                   ordered ? path->pathkeys : NIL));
   if (as_partition) return pending_append::make_path(rel, parts);
   if (ordered)
     return reinterpret_cast<Path*>(
@@ -65,7 +66,7 @@ Path* partial_with_pending(PlannerInfo* root, RelOptInfo* rel, Path* path, List*
   List* pending = NIL;
   ListCell* cell;
   foreach (cell, sources)
-    pending = lappend(pending, pending_scan::make_path(root, rel, lfirst_oid(cell), nullptr));
+    pending = lappend(pending, pending_scan::make_path(root, rel, lfirst_oid(cell), nullptr, NIL));
   return reinterpret_cast<Path*>(create_append_path(root, rel, pending, list_make1(path), NIL,
                                                     nullptr, path->parallel_workers, true, -1));
 }

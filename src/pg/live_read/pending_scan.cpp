@@ -1,7 +1,10 @@
 #include "pg/live_read/pending_scan.hpp"
 
+#include <cmath>
+
 #include "pg/boundary/compat.hpp"
 #include "pg/boundary/custom_scan.hpp"
+#include "pg/live_read/pending_order.hpp"
 #include "pg/live_read/source_rows.hpp"
 #include "pg/server/settings.hpp"
 #include "pg/server/shmem.hpp"
@@ -27,6 +30,8 @@ struct PendingState {
   live_read::SourceRows rows;
   probes::Condition* conditions;
   std::size_t condition_count;
+  const List* planned_order;    // NIL: none
+  pending_order::Order* order;  // set while there are rows
 };
 
 Plan* plan_path(PlannerInfo* root, RelOptInfo* rel, CustomPath* path, List* target_list,
@@ -57,7 +62,8 @@ Plan* plan_path(PlannerInfo*, RelOptInfo* rel, CustomPath* path, List* target_li
 
 Node* create_state(CustomScan* scan) {
   auto* state = custom_scan::make_state<PendingState>(&kExecMethods);
-  state->source = linitial_oid(scan->custom_private);
+  state->source = source_of(&scan->scan.plan);
+  state->planned_order = static_cast<const List*>(lsecond(scan->custom_private));
   return reinterpret_cast<Node*>(state);
 }
 
@@ -66,19 +72,26 @@ void begin(CustomScanState*, EState*, int) {}
 // Few blocks are read faster than looked up.
 constexpr std::size_t kWorthSearching = 2;
 
+// So many bytes behind what a summary covers are read each time before somebody adds them. Bounds
+// are of use only if they are of all rows.
+constexpr std::uint32_t kWorthAdding = 4096;
+
 void look_for(PendingState* state) {
   PlanState* node = &state->custom.ss.ps;
-  if (node->plan->qual == NIL || state->rows.reader.block_count < kWorthSearching) return;
+  const bool ordered = state->planned_order != NIL;
+  if (!ordered && (node->plan->qual == NIL || state->rows.reader.block_count < kWorthSearching))
+    return;
   auto* search = static_cast<live_read::Search*>(palloc0(sizeof(live_read::Search)));
   Relation source = relation_open(state->source, NoLock);
   search->columns = probes::columns_of(source);
   relation_close(source, NoLock);
   search->layout = state->rows.layout;
   search->memory = node->state->es_query_cxt;
+  search->worth_adding = ordered ? 0 : kWorthAdding;
   state->conditions =
       probes::conditions_of(node, node->plan->qual, reinterpret_cast<Scan*>(node->plan)->scanrelid,
                             search->columns, state->rows.columns, &state->condition_count);
-  if (state->condition_count == 0) return;
+  if (state->condition_count == 0 && !ordered) return;
   if (state->condition_count > live_read::kMaxProbes)
     state->condition_count = live_read::kMaxProbes;
   state->rows.reader.search = search;
@@ -104,6 +117,8 @@ void open(PendingState* state) {
   state->has_rows = live_read::open(&state->rows, state->custom.ss.ss_currentRelation,
                                     state->source, estate->es_snapshot);
   if (state->has_rows) look_for(state);
+  if (state->has_rows && state->planned_order != NIL)
+    state->order = pending_order::begin(state->planned_order, &state->rows, estate);
   MemoryContextSwitchTo(old);
   if (state->has_rows) begin_search(state);
 }
@@ -112,6 +127,8 @@ TupleTableSlot* next(ScanState* node) {
   auto* state = reinterpret_cast<PendingState*>(node);
   TupleTableSlot* slot = node->ss_ScanTupleSlot;
   if (!state->opened) open(state);
+  if (state->order != nullptr)
+    return pending_order::next(state->order, slot) ? slot : ExecClearTuple(slot);
   while (state->has_rows) {
     MinimalTuple tuple = live_read::next(&state->rows.reader);
     if (tuple == nullptr) break;
@@ -128,6 +145,7 @@ void end(CustomScanState* node) {
   auto* state = reinterpret_cast<PendingState*>(node);
   if (state->rows.reader.search != nullptr && state->rows.reader.search->slot != nullptr)
     ExecDropSingleTupleTableSlot(state->rows.reader.search->slot);
+  if (state->order != nullptr) pending_order::end(state->order);
   live_read::close(&state->rows);
 }
 
@@ -136,6 +154,7 @@ void rescan(CustomScanState* node) {
   ExecScanReScan(&node->ss);
   if (state->has_rows) {
     live_read::restart(&state->rows.reader);
+    if (state->order != nullptr) pending_order::restart(state->order);
     begin_search(state);
   }
 }
@@ -144,6 +163,11 @@ void explain(CustomScanState* node, List*, ExplainState* es) {
   const auto* state = reinterpret_cast<const PendingState*>(node);
   if (state->source != RelationGetRelid(node->ss.ss_currentRelation))
     ExplainPropertyText("Pending In", get_rel_name(state->source), es);
+  if (state->planned_order != NIL)
+    ExplainPropertyText("Pending Order",
+                        pending_order::describe(state->planned_order,
+                                                RelationGetRelid(node->ss.ss_currentRelation)),
+                        es);
   if (!es->analyze) return;
   ExplainPropertyInteger("Pending Rows Read", nullptr,
                          static_cast<std::int64_t>(state->rows.reader.rows_read), es);
@@ -160,6 +184,18 @@ double pending_rows(Oid source) {
   if (attachment == nullptr) return 0;
   const QueueNo queue = attachments::find_queue(attachment);
   return queue == kNoQueueNo ? 0 : static_cast<double>(buffer().view(queue).pending_rows);
+}
+
+// The first row takes one block if blocks do not overlap; all of them take a comparison per level
+// of the heap.
+void add_cost_of_order(Oid source, CustomPath* path) {
+  const double rows = path->path.rows < 2 ? 2 : path->path.rows;
+  path->path.total_cost += rows * std::log2(rows) * 2 * cpu_operator_cost;
+  Attachment* attachment = attachments::find_write_back(source);
+  const QueueNo queue = attachment == nullptr ? kNoQueueNo : attachments::find_queue(attachment);
+  const double blocks =
+      queue == kNoQueueNo ? 1 : static_cast<double>(buffer().view(queue).block_count);
+  path->path.startup_cost = path->path.total_cost / (blocks < 1 ? 1 : blocks);
 }
 
 // What looking at a block's summary costs beside reading its rows.
@@ -196,7 +232,8 @@ bool is_searchable(const RelOptInfo* rel, const ParamPathInfo* parameters) {
 
 void init() { RegisterCustomScanMethods(&kScanMethods); }
 
-Path* make_path(PlannerInfo* root, RelOptInfo* rel, Oid source, Relids required_outer) {
+Path* make_path(PlannerInfo* root, RelOptInfo* rel, Oid source, Relids required_outer,
+                List* wanted_order) {
   auto* path = makeNode(CustomPath);
   path->path.pathtype = T_CustomScan;
   path->path.parent = rel;
@@ -205,7 +242,9 @@ Path* make_path(PlannerInfo* root, RelOptInfo* rel, Oid source, Relids required_
   path->path.parallel_safe = rel->consider_parallel;
   path->flags = CUSTOMPATH_SUPPORT_PROJECTION;
   path->methods = &kPathMethods;
-  path->custom_private = list_make1_oid(source);
+  List* order = pending_order::plan(root, rel, wanted_order);
+  path->custom_private = list_make2(list_make1_oid(source), order);
+  if (order != NIL) path->path.pathkeys = wanted_order;
   const double rows = pending_rows(source);
   const double share = rel->tuples > 0 ? rel->rows / rel->tuples : 1;
   path->path.rows = clamp_row_est(rows * (share < 1 ? share : 1));
@@ -215,13 +254,16 @@ Path* make_path(PlannerInfo* root, RelOptInfo* rel, Oid source, Relids required_
   const double read =
       is_searchable(rel, path->path.param_info) ? path->path.rows + rows * kSummaryShare : rows;
   path->path.total_cost = read * (cpu_tuple_cost + qual.per_tuple);
+  if (order != NIL) add_cost_of_order(source, path);
   return &path->path;
 }
 
 Oid source_of(const Plan* plan) {
   if (!IsA(plan, CustomScan)) return InvalidOid;
   const auto* scan = reinterpret_cast<const CustomScan*>(plan);
-  return scan->methods == &kScanMethods ? linitial_oid(scan->custom_private) : InvalidOid;
+  return scan->methods == &kScanMethods
+             ? linitial_oid(static_cast<const List*>(linitial(scan->custom_private)))
+             : InvalidOid;
 }
 
 }  // namespace pgwc::pending_scan

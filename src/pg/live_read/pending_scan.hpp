@@ -13,8 +13,10 @@ namespace pgwc::pending_scan {
 void init();
 
 // A path over the rows that are pending for `source`, which is the relation itself or one that it
-// is a partition of. Rows come in no order; the relation's restrictions are checked.
-Path* make_path(PlannerInfo* root, RelOptInfo* rel, Oid source, Relids required_outer);
+// is a partition of. Rows come in the order of the pathkeys if the path has any, which is for it to
+// say; the relation's restrictions are checked.
+Path* make_path(PlannerInfo* root, RelOptInfo* rel, Oid source, Relids required_outer,
+                List* wanted_order);
 
 // The source of a plan node made of such a path; InvalidOid for any other node.
 Oid source_of(const Plan* plan);

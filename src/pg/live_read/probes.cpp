@@ -17,9 +17,6 @@ extern "C" {
 
 namespace pgwc::probes {
 
-namespace {
-
-// Ordered as the values are, and equal where they are.
 bool key_of(Oid type, Datum value, std::int64_t* key) {
   switch (type) {
     case BOOLOID:
@@ -56,6 +53,8 @@ bool key_of(Oid type, Datum value, std::int64_t* key) {
       return false;
   }
 }
+
+namespace {
 
 bool has_keys(Oid type) {
   std::int64_t key;
@@ -238,11 +237,14 @@ bool evaluate(const Condition* conditions, std::size_t count, const Columns& col
 }
 
 std::size_t keys_of(const Columns& columns, TupleTableSlot* row, SummaryKey* keys,
-                    std::uint8_t* key_columns) {
+                    std::uint8_t* key_columns, std::uint32_t* nulls) {
   std::size_t count = 0;
   slot_getsomeattrs(row, columns.last);
   for (std::uint32_t c = 0; c < columns.count; ++c) {
-    if (row->tts_isnull[columns.number[c] - 1]) continue;
+    if (row->tts_isnull[columns.number[c] - 1]) {
+      *nulls |= 1u << c;
+      continue;
+    }
     const Datum value = row->tts_values[columns.number[c] - 1];
     SummaryKey key{};
     (void)key_of(columns.type[c], value, &key.key);
@@ -251,6 +253,13 @@ std::size_t keys_of(const Columns& columns, TupleTableSlot* row, SummaryKey* key
     key_columns[count++] = static_cast<std::uint8_t>(c);
   }
   return count;
+}
+
+std::int32_t position_of(const Columns& columns, AttrNumber number) {
+  for (std::uint32_t c = 0; c < columns.count; ++c)
+    if (columns.number[c] == number && columns.hash[c] == nullptr)
+      return static_cast<std::int32_t>(c);
+  return -1;
 }
 
 }  // namespace pgwc::probes

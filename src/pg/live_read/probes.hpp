@@ -38,8 +38,15 @@ Condition* conditions_of(PlanState* node, const List* quals, Index relation, con
 bool evaluate(const Condition* conditions, std::size_t count, const Columns& columns,
               ExprContext* context, Probe* probes, std::size_t* probe_count);
 
-// A row's values for the summary; returns how many.
+// A row's values for the summary; returns how many. Adds to `nulls` a bit for each column that has
+// none.
 std::size_t keys_of(const Columns& columns, TupleTableSlot* row, SummaryKey* keys,
-                    std::uint8_t* key_columns);
+                    std::uint8_t* key_columns, std::uint32_t* nulls);
+
+// A number that is ordered as the values of the type are in its default btree order, and equal
+// where they are. False if there is none for the type.
+bool key_of(Oid type, Datum value, std::int64_t* key);
+// Where the summary has such numbers of a column; -1: nowhere.
+std::int32_t position_of(const Columns& columns, AttrNumber number);
 
 }  // namespace pgwc::probes

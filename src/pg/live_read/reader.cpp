@@ -93,6 +93,7 @@ void summarize(const Reader* reader, const BlockRef& ref, std::uint32_t from) {
   auto* columns = static_cast<std::uint8_t*>(palloc(capacity));
   std::size_t count = 0;
   std::uint32_t covered = from;
+  std::uint32_t nulls = 0;
   bool readable = true;
   FrameCursor cursor(reader->copy, ref.used, from == 0 ? sizeof(BlockHeader) : from);
   while (readable && cursor.next()) {
@@ -113,23 +114,20 @@ void summarize(const Reader* reader, const BlockRef& ref, std::uint32_t from) {
         columns = static_cast<std::uint8_t*>(repalloc(columns, capacity));
       }
       ExecStoreMinimalTuple(tuple, search.slot, false);
-      count += probes::keys_of(search.columns, search.slot, keys + count, columns + count);
+      count += probes::keys_of(search.columns, search.slot, keys + count, columns + count, &nulls);
     }
   }
   ExecClearTuple(search.slot);
   if (covered > from)
     extend(&buffer().summary(ref), ref.epoch, search.columns.id, from, covered, keys, columns,
-           count);
+           count, nulls);
   MemoryContextSwitchTo(old);
   MemoryContextReset(search.context);
 }
 
-// So many bytes behind what a summary covers are read each time before somebody adds them.
-constexpr std::uint32_t kWorthAdding = 4096;
-
 // Copies the next block that is still what it was and that the summary does not rule out, or the
 // part of it that the summary does not know.
-bool next_block(Reader* reader) {
+bool go_to_next_block(Reader* reader) {
   while (reader->next_block < reader->block_count) {
     CHECK_FOR_INTERRUPTS();
     const BlockRef& ref = reader->blocks[reader->next_block++];
@@ -147,7 +145,7 @@ bool next_block(Reader* reader) {
       continue;
     }
     ++reader->blocks_read;
-    if (reader->search != nullptr && ref.used - known.covered > kWorthAdding)
+    if (reader->search != nullptr && ref.used - known.covered > reader->search->worth_adding)
       summarize(reader, ref, known.covered);
     reader->copy_used = ref.used;
     reader->next_frame = from == 0 ? sizeof(BlockHeader) : from;
@@ -156,16 +154,36 @@ bool next_block(Reader* reader) {
   return false;
 }
 
-// The next frame that the snapshot sees, of the blocks that are left.
+// The next frame of the block in hand that the snapshot sees.
+const FrameHeader* next_frame_in_block(Reader* reader) {
+  FrameCursor cursor(reader->copy, reader->copy_used, reader->next_frame);
+  while (cursor.next()) {
+    reader->next_frame = cursor.end();
+    if (is_visible(reader, cursor.header())) return &cursor.header();
+  }
+  return nullptr;
+}
+
+// The same of the blocks that are left.
 const FrameHeader* next_frame(Reader* reader) {
   for (;;) {
-    FrameCursor cursor(reader->copy, reader->copy_used, reader->next_frame);
-    while (cursor.next()) {
-      reader->next_frame = cursor.end();
-      if (is_visible(reader, cursor.header())) return &cursor.header();
-    }
-    if (!next_block(reader)) return nullptr;
+    if (const FrameHeader* frame = next_frame_in_block(reader)) return frame;
+    if (!go_to_next_block(reader)) return nullptr;
   }
+}
+
+void take_rows(Reader* reader, const FrameHeader* frame) {
+  if (frame->generation != reader->layout)
+    // Stored by the command that changed the columns, which the snapshot does not see yet.
+    raise_too_old(reader->relation);
+  reader->rows = {reinterpret_cast<const std::byte*>(frame + 1), frame->payload_bytes};
+}
+
+MinimalTuple take_row(Reader* reader) {
+  auto* tuple = reinterpret_cast<MinimalTuple>(const_cast<std::byte*>(reader->rows.data()));
+  reader->rows = reader->rows.subspan(align_up<kRowAlign>(tuple->t_len));
+  ++reader->rows_read;
+  return tuple;
 }
 
 }  // namespace
@@ -203,15 +221,20 @@ MinimalTuple next(Reader* reader) {
   if (reader->rows.empty()) {
     const FrameHeader* frame = next_frame(reader);
     if (frame == nullptr) return nullptr;
-    if (frame->generation != reader->layout)
-      // Stored by the command that changed the columns, which the snapshot does not see yet.
-      raise_too_old(reader->relation);
-    reader->rows = {reinterpret_cast<const std::byte*>(frame + 1), frame->payload_bytes};
+    take_rows(reader, frame);
   }
-  auto* tuple = reinterpret_cast<MinimalTuple>(const_cast<std::byte*>(reader->rows.data()));
-  reader->rows = reader->rows.subspan(align_up<kRowAlign>(tuple->t_len));
-  ++reader->rows_read;
-  return tuple;
+  return take_row(reader);
+}
+
+bool enter_block(Reader* reader) { return go_to_next_block(reader); }
+
+MinimalTuple next_in_block(Reader* reader) {
+  if (reader->rows.empty()) {
+    const FrameHeader* frame = next_frame_in_block(reader);
+    if (frame == nullptr) return nullptr;
+    take_rows(reader, frame);
+  }
+  return take_row(reader);
 }
 
 void restart(Reader* reader) {

@@ -21,6 +21,7 @@ struct Search {
   std::size_t count;
   Probe probes[kMaxProbes];
   // For making summaries, once one has to be made.
+  std::uint32_t worth_adding;  // bytes that a summary lacks
   TupleDesc layout;
   MemoryContext memory;
   TupleTableSlot* slot;
@@ -59,6 +60,11 @@ void begin(Reader* reader, QueueNo queue, std::uint64_t queue_id, Oid relation,
 // too old for what is left in the buffer.
 MinimalTuple next(Reader* reader);
 void restart(Reader* reader);
+
+// The same block by block: goes to the next block that is to be read, false after the last; then
+// its rows, null after the last.
+bool enter_block(Reader* reader);
+MinimalTuple next_in_block(Reader* reader);
 
 // Whether anything of the queue is seen by the snapshot that is in the buffer only.
 // `unflushed_only`: leaves out what has been flushed since.
