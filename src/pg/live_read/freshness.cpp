@@ -134,7 +134,8 @@ List* missed_sources(const PlannedStmt* statement) {
 }
 
 // Stores what the snapshot sees in the buffer. True if the table may hold more now than it sees.
-bool store_what_is_seen(Oid relation, Snapshot snapshot) {
+// `again`: an earlier snapshot has been there before. `deadline`: 0 if nothing has been waited for.
+bool store_what_is_seen(Oid relation, Snapshot snapshot, bool again, TimestampTz* deadline) {
   Attachment* attachment = attachments::find_write_back(relation);
   if (attachment == nullptr) return false;
   ensure_settled();
@@ -144,14 +145,16 @@ bool store_what_is_seen(Oid relation, Snapshot snapshot) {
   flush::drop_what_is_stored(queue, attachment->number);
   if (!live_read::sees_any(queue, id, relation, snapshot, false)) return false;
   if (IsolationUsesXactSnapshot()) raise_unserializable(relation);
-  const TimestampTz deadline =
-      settings::wait_timeout_ms > 0
-          ? GetCurrentTimestamp() + std::int64_t{1000} * settings::wait_timeout_ms
-          : PG_INT64_MAX;
+  if (again && flush::drained_here(queue)) return false;
+  if (again) flush::ask_to_bypass(queue);
+  if (*deadline == 0)
+    *deadline = settings::wait_timeout_ms > 0
+                    ? GetCurrentTimestamp() + std::int64_t{1000} * settings::wait_timeout_ms
+                    : PG_INT64_MAX;
   while (!flush::drained_here(queue) && live_read::sees_any(queue, id, relation, snapshot, true)) {
     if (committed_rows::await_table(relation)) continue;
     if (OidIsValid(storing_into())) return false;  // a batch is in hand
-    if (GetCurrentTimestamp() >= deadline) raise_timeout(relation);
+    if (GetCurrentTimestamp() >= *deadline) raise_timeout(relation);
     // A transaction is seen a moment before it has a place in the queue that could be waited for.
     pg_usleep(1000);
     CHECK_FOR_INTERRUPTS();
@@ -178,15 +181,23 @@ void freshen(QueryDesc* query) {
   const CommandId command = snapshot->curcid;
   const bool newest = command == GetCurrentCommandId(false);
   bool stored = await_referencing(query->plannedstmt);
-  ListCell* cell;
-  foreach (cell, missed_sources(query->plannedstmt))
-    if (store_what_is_seen(lfirst_oid(cell), snapshot)) stored = true;
-  if (!stored || IsolationUsesXactSnapshot()) return;
-  // A later moment of the same statement's beginning. Commands of this transaction that the
-  // statement must not see stay unseen.
-  query->snapshot = RegisterSnapshot(GetLatestSnapshot());
-  if (!newest) query->snapshot->curcid = command;
-  UnregisterSnapshot(snapshot);
+  const List* missed = missed_sources(query->plannedstmt);
+  TimestampTz deadline = 0;
+  for (bool again = false;; again = true) {
+    const ListCell* cell;
+    foreach (cell, missed)
+      if (store_what_is_seen(lfirst_oid(cell), query->snapshot, again, &deadline)) stored = true;
+    if (!stored || IsolationUsesXactSnapshot()) return;
+    // A later moment of the same statement's beginning. Commands of this transaction that the
+    // statement must not see stay unseen. What was committed while we waited is seen now, and may
+    // be pending.
+    snapshot = query->snapshot;
+    query->snapshot = RegisterSnapshot(GetLatestSnapshot());
+    if (!newest) query->snapshot->curcid = command;
+    UnregisterSnapshot(snapshot);
+    stored = false;
+    CHECK_FOR_INTERRUPTS();
+  }
 }
 
 void start(QueryDesc* query, int flags) {

@@ -29,6 +29,9 @@ namespace pgwc::flush {
 
 namespace {
 
+// How long a statement is given that needs all rows in the table; it asks again.
+constexpr std::int64_t kBypassUs = 100'000;
+
 // The frames of the batch in hand. Made once per process and never destroyed: no destructor runs in
 // the server.
 std::vector<FrameRef>& batch_frames() {
@@ -506,6 +509,17 @@ bool passes_through(QueueNo queue, std::uint64_t queue_id) {
        status.faults >= static_cast<std::uint32_t>(settings::pass_through_failures));
   LWLockRelease(server_lock());
   return passes;
+}
+
+void ask_to_bypass(QueueNo queue) {
+  std::atomic_ref(server->queues[queue].bypass_until)
+      .store(GetCurrentTimestamp() + kBypassUs, std::memory_order_relaxed);
+}
+
+bool is_asked_to_bypass(QueueNo queue) {
+  const TimestampTz until =
+      std::atomic_ref(server->queues[queue].bypass_until).load(std::memory_order_relaxed);
+  return until != 0 && GetCurrentTimestamp() < until;
 }
 
 std::uint32_t lock_misses(QueueNo queue) {

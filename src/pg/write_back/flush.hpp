@@ -44,6 +44,11 @@ TimestampTz not_before(QueueNo queue, std::uint64_t queue_id);
 // (writecache.pass_through_failures). Cheap while they do not.
 bool passes_through(QueueNo queue, std::uint64_t queue_id);
 
+// For the next moment, transactions that begin to insert into the table store their rows
+// themselves: a statement that needs all rows in the table at once would not come to its turn.
+void ask_to_bypass(QueueNo queue);
+bool is_asked_to_bypass(QueueNo queue);
+
 // Whether this transaction has drained the queue: its rows are stored as far as we are concerned,
 // and pending for all others until we commit.
 bool drained_here(QueueNo queue);

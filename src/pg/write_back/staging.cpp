@@ -509,7 +509,8 @@ Stage* open(Relation relation, Attachment* attachment) {
   stage->queue = attachment->queue;
   stage->when_full = attachment->when_full;
   // Decided for the transaction as a whole, so that its rows do not overtake each other.
-  stage->bypassing = flush::passes_through(stage->queue, stage->queue_id);
+  stage->bypassing = flush::passes_through(stage->queue, stage->queue_id) ||
+                     flush::is_asked_to_bypass(stage->queue);
   return stage;
 }
 
