@@ -4,19 +4,25 @@ from scheduler import Do
 from tables import side
 
 
+KINDS = {"add_column": 1, "drop_column": 1, "index": 2, "reindex": 1, "truncate": 1, "vacuum": 1, "analyze": 1, "cluster": 1, "option": 1,
+         "attach_again": 1}
+
+
 class Changes:
     def __init__(self, session):
         self.s, self.rng, self.world = session, session.rng, session.world
 
     def change(self):
         table = self.rng.choice(self.world.tables)
-        kind = self.rng.choice((self.add_column, self.drop_column, self.index, self.index, self.truncate, self.vacuum, self.analyze, self.option))
-        made = kind(table)
+        kind = self.rng.choices(list(KINDS), list(KINDS.values()))[0]
+        made = getattr(self, kind)(table)
         if not made:
             return
+        self.world.counts.add("DDL", kind)
         text, rewrites = made
-        if "COLUMN" in text:
-            self.world.columns_changed = 1 << 60  # until it is over
+        stores = "COLUMN" in text or "detach" in text
+        if stores:
+            self.world.stored_by_ddl = 1 << 60  # until it is over
         if rewrites:
             self.world.rewritten[table.name] = self.world.clock()
         try:
@@ -28,8 +34,8 @@ class Changes:
             if rewrites:
                 self.world.rewritten[table.name] = self.world.clock()
         self.world.refresh(table)
-        if "COLUMN" in text:
-            self.world.columns_changed = self.world.clock()
+        if stores:
+            self.world.stored_by_ddl = self.world.clock()
 
     def both(self, text, *more):
         end = self.rng.choice(("COMMIT", "COMMIT", "COMMIT", "ROLLBACK"))
@@ -55,11 +61,24 @@ class Changes:
         return self.both(f"CREATE INDEX IF NOT EXISTS {name} ON @.{table.name} ({columns})"), False
 
     def truncate(self, table):
-        return self.both(f"TRUNCATE @.{table.name}"), True
+        return self.both(f"TRUNCATE @.{table.name} CASCADE"), True
 
     def vacuum(self, table):
         how = self.rng.choice(("", "(FREEZE) ", "(FULL) ", "(ANALYZE) "))
         return f"VACUUM {how}wb.{table.name}", "FULL" in how
+
+    def reindex(self, table):
+        return f"REINDEX TABLE wb.{table.name}", False
+
+    def cluster(self, table):
+        if table.name not in ("pk", "wide"):
+            return None
+        return f"CLUSTER wb.{table.name} USING {table.name}_pkey", True
+
+    def attach_again(self, table):
+        name = self.rng.choice(table.attached)
+        return (f"BEGIN; SELECT writecache.detach('wb.{name}'); SELECT writecache.attach('wb.{name}', 'write_back', flush_interval => '1 day'); "
+                f"{self.rng.choice(('COMMIT', 'COMMIT', 'ROLLBACK'))}"), False
 
     def analyze(self, table):
         return f"ANALYZE wb.{table.name}; ANALYZE tw.{table.name}", False

@@ -2,19 +2,37 @@
 import random
 import time
 
+import ddl
+import queries
+import questions
 import tables
+import troubles
+import writes
 from cluster import read_log
 from pq import Lost
 from scheduler import Hang, Scheduler
 from session import Session
-from troubles import Troubles
+
+
+def expect(counts):
+    counts.expect("queries", queries.SHAPES)
+    counts.expect("relations", queries.RELATIONS)
+    counts.expect("ways to ask", [*questions.WAYS, "EXPLAIN ANALYZE of pending rows", "pending() with rows"])
+    counts.expect("plan nodes", questions.NODES)
+    counts.expect("cursors", [*(f"{how}CURSOR" for how in questions.CURSORS), "WITH HOLD", "FETCH", "FETCH after COMMIT", "back and again"])
+    counts.expect("transactions", ("READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE", "COMMIT", "ROLLBACK", "PREPARE TRANSACTION", "SAVEPOINT",
+                                   "ROLLBACK TO", "RELEASE", "ROLLBACK TO after an error"))
+    counts.expect("writes", [*writes.KINDS, "without BEGIN"])
+    counts.expect("DDL", ddl.KINDS)
+    counts.expect("troubles", ["flush()", *troubles.WAYS, *(f"flush stops at {point}" for point in troubles.FLUSH_POINTS)])
 
 
 class Episode:
     """What the sessions share."""
 
-    def __init__(self, number, seed, cluster, deadline):
-        self.number, self.cluster, self.deadline = number, cluster, deadline
+    def __init__(self, number, seed, cluster, deadline, counts):
+        self.number, self.cluster, self.deadline, self.counts = number, cluster, deadline, counts
+        expect(counts)
         self.seed = f"{seed} episode {number}"
         self.rng = random.Random(self.seed)
         self.crashes = self.rng.random() < 0.3
@@ -22,15 +40,16 @@ class Episode:
         self.unlogged = not self.crashes and self.rng.random() < 0.5  # then nothing of a transaction is in the WAL
         self.ddl = self.rng.choice((0, 0.5, 1))
         self.steps_wanted = self.rng.choice((300, 600, 1000))
+        self.drains = self.rng.choice((0.1, 0.3, 1))  # how much of what empties the buffer is done
         self.overlap = self.rng.choice((0, 0.2, 0.5))
         self.tables = tables.make(self.rng)
         self.by_name = {t.name: t for t in self.tables}
         self.next_id = 1
         self.ticks = 0
         self.log, self.faults, self.gids, self.rewritten = [], [], [], {}
-        self.troubles = Troubles(self, self.rng)
+        self.troubles = troubles.Troubles(self, self.rng)
         self.compared = 0
-        self.columns_changed = 0
+        self.stored_by_ddl = 0
         self.stopping = False
         # Snapshot too old; a change of columns under a prepared statement or beside a statement.
         self.allowed = {"42703", "0A000"} if self.ddl else set()
@@ -123,6 +142,9 @@ class Episode:
                 rows = self.control.run(f"SELECT {columns} FROM {ours}.{table.name} EXCEPT ALL SELECT {columns} FROM {theirs}.{table.name}")
                 if rows:
                     self.complain(f"{when}: {len(rows)} rows of {table.name} are only in {ours}", rows[:5])
+        if self.by_name["pk"].referenced and (rows := self.control.run(
+                "SELECT wb, tw FROM wb.referrer wb FULL JOIN tw.referrer tw USING (id, pk) WHERE wb IS NULL OR tw IS NULL")):
+            self.complain(f"{when}: different references", rows[:5])
 
     def summary(self):
         return (f"{len(self.log)} steps, {self.compared} answers compared" + (", DDL" if self.ddl else "") + (f", {self.troubles.crashes} crashes" if self.crashes else "")

@@ -9,24 +9,34 @@ class Query:
     ordered: bool = False
     volatile: bool = False   # sees later commits than its own snapshot, where that is possible
     role: str = ""
+    folded: bool = False  # calls an IMMUTABLE function that is none: its value is that of the planning
+
+
+SHAPES = {"rows": 2, "first_rows": 2, "aggregate": 1, "groups": 1, "extremes": 1, "join": 2, "semi_join": 1, "lateral": 1,
+          "set_operation": 1, "window": 1, "distinct": 1, "cte": 1, "function": 1, "row_security": 1, "grouping_sets": 1, "recursive": 1,
+          "scalar_subqueries": 1, "partial_rows": 1, "sample": 1, "system_columns": 1, "whole_row": 1, "list_join": 1, "derived": 1,
+          "aggregate_view": 1, "immutable_function": 1, "only": 0.5}
+DRAINING = ("sample", "system_columns", "only")  # what is pending is stored first
+RELATIONS = ("partition or heir", "table", "view", "security-barrier view", "SQL function", "subquery that stays", "subquery", "partitioned table")
 
 
 class Grammar:
-    def __init__(self, values, tables):
-        self.v, self.tables = values, tables
+    def __init__(self, values, tables, counts):
+        self.v, self.tables, self.counts = values, tables, counts
         self.rng, self.one, self.chance = values.rng, values.one, values.chance
 
     def query(self):
         self.used, self.volatile = set(), False
-        shape = self.rng.choice((
-            self.rows, self.rows, self.first_rows, self.first_rows, self.aggregate, self.groups, self.extremes, self.join, self.join,
-            self.semi_join, self.lateral, self.set_operation, self.window, self.distinct, self.cte, self.function, self.row_security,
-            self.grouping_sets, self.recursive, self.scalar_subqueries, self.partial_rows, self.sample, self.system_columns))
-        made = shape()
+        shape = self.rng.choices(list(SHAPES), list(SHAPES.values()))[0]
+        if shape in DRAINING and not self.chance(self.v.world.drains):
+            shape = "rows"
+        self.counts.add("queries", shape)
+        made = getattr(self, shape)()
         text, ordered = made if isinstance(made, tuple) else (made, False)
         query = Query(text, self.used, ordered, self.volatile)
-        if shape == self.row_security:
+        if shape == "row_security":
             query.role = "reader"
+        query.folded = shape == "immutable_function"
         return query
 
     # --- relations
@@ -43,19 +53,25 @@ class Grammar:
         self.used.add(t)
         roll = self.rng.random()
         columns = table.readable()
+        name, text, columns = self.relation_of(table, q, columns, roll)
+        self.counts.add("relations", name)
+        return text, columns
+
+    def relation_of(self, table, q, columns, roll):
+        t = table.name
         if table.leaves and roll < 0.3:
-            return f"@.{self.rng.choice(table.leaves)} {q}", columns
+            return "partition or heir", f"@.{self.rng.choice(table.leaves)} {q}", columns
         if roll < 0.7:
-            return f"@.{t} {q}", columns
+            return "partitioned table" if t == "part" else "table", f"@.{t} {q}", columns
         if roll < 0.76:
-            return f"@.v_{t} {q}", {n: k for n, k in columns.items() if n not in table.added}
+            return "view", f"@.v_{t} {q}", {n: k for n, k in columns.items() if n not in table.added}
         if roll < 0.82:
-            return f"@.sb_{t} {q}", {n: columns[n] for n in ("id", "a", "b", "c", "ts")}
+            return "security-barrier view", f"@.sb_{t} {q}", {n: columns[n] for n in ("id", "a", "b", "c", "ts")}
         if roll < 0.88:
-            return f"@.sql_{t}({self.v.literal('int')}) {q}", columns
+            return "SQL function", f"@.sql_{t}({self.v.literal('int')}) {q}", columns
         if roll < 0.94:
-            return f"(SELECT * FROM @.{t} s WHERE {self.v.where('s', columns)} OFFSET 0) {q}", columns
-        return f"(SELECT * FROM @.{t} s WHERE {self.v.where('s', columns)}) {q}", columns
+            return "subquery that stays", f"(SELECT * FROM @.{t} s WHERE {self.v.where('s', columns)} OFFSET 0) {q}", columns
+        return "subquery", f"(SELECT * FROM @.{t} s WHERE {self.v.where('s', columns)}) {q}", columns
 
     def where(self, q, columns):
         return f"WHERE {self.v.where(q, columns)}" if self.chance(0.8) else ""
@@ -148,6 +164,7 @@ class Grammar:
         return f"SELECT {self.some('q', rc)} FROM {r} WHERE " + self.one(
             f"q.a IN (SELECT p.a FROM {s} WHERE {w})", f"EXISTS (SELECT 1 FROM {s} WHERE p.a = q.a AND {w})",
             f"NOT EXISTS (SELECT 1 FROM {s} WHERE p.id = q.id AND {w})", f"q.id = ANY (SELECT p.id FROM {s} WHERE {w})",
+            f"q.id = ANY (ARRAY(SELECT p.id FROM {s} WHERE {w}))", f"CASE WHEN q.c > 9 THEN EXISTS (SELECT FROM {s} WHERE p.a = q.a) ELSE q.a > 3 END",
             f"q.a NOT IN (SELECT p.a FROM {s} WHERE p.a IS NOT NULL AND {w})", f"(q.a, q.b) IN (SELECT p.a, p.b FROM {s} WHERE {w})",
             f"q.c > ALL (SELECT p.c FROM {s} WHERE p.a = q.a AND p.id <> q.id)", f"q.ts = (SELECT max(p.ts) FROM {s} WHERE p.a = q.a)")
 
@@ -237,3 +254,42 @@ class Grammar:
         return self.one(f"SELECT count(DISTINCT (q.tableoid, q.ctid)), count(*) FROM @.{table.name} q {self.where('q', table.readable())}",
                         f"SELECT q.tableoid::regclass::text LIKE '%{table.name}%', q.id FROM @.{table.name} q {self.where('q', table.readable())}",
                         f"SELECT count(*) FROM @.{table.name} q WHERE q.xmin IS NOT NULL AND q.a > {self.v.literal('int')}")
+
+    def whole_row(self):
+        """Rows as one value, whatever the columns' places in a partition or the columns dropped."""
+        table = self.table()
+        t, where = table.name, self.where("q", table.readable())
+        plain = ", ".join(n for n in table.readable())
+        return self.one(f"SELECT q FROM (SELECT {plain} FROM @.{t}) q {where}", f"SELECT count(q), count(q.*), bool_or(q IS NULL) FROM @.{t} q {where}",
+                        f"SELECT q.id FROM @.{t} q WHERE q IS NOT NULL", f"SELECT to_jsonb(q) FROM @.{t} q {where}",
+                        f"SELECT q::text FROM @.{t} q {where}", f"SELECT count(*) FROM @.{t} q JOIN @.{t} p ON q.* = p.*" if t not in ("wide", "family") else
+                        f"SELECT q.id, (q).a FROM @.{t} q {where}")
+
+    def list_join(self):
+        """Look-ups by values from elsewhere."""
+        r, rc = self.relation("q")
+        name = self.one("id", "id", "a", "b", "ts")
+        values = ", ".join(f"({self.v.literal(rc[name])}, {n})" for n in range(self.rng.randint(1, 12)))
+        how = self.one("JOIN", "LEFT JOIN")
+        return f"SELECT v.n, q.id, {self.some('q', rc)} FROM (VALUES {values}) v(k, n) {how} {r} ON q.{name} = v.k" + self.one("", " AND q.a > 5")
+
+    def derived(self):
+        r, rc = self.relation("q")
+        s, sc = self.relation("p")
+        how = self.one("JOIN", "LEFT JOIN", "FULL JOIN")
+        return (f"SELECT x.a, x.n, y.n AS other FROM (SELECT q.a, count(*) AS n FROM {r} {self.where('q', rc)} GROUP BY q.a) x "
+                f"{how} (SELECT p.a, max(p.ts) AS n FROM {s} {self.where('p', sc)} GROUP BY p.a) y ON x.a = y.a")
+
+    def aggregate_view(self):
+        table = self.table()
+        return self.one(f"SELECT * FROM @.sum_{table.name} WHERE a = {self.v.literal('int')}", f"SELECT a, n, last FROM @.sum_{table.name}",
+                        f"SELECT q.id, v.n FROM @.{table.name} q JOIN @.sum_{table.name} v USING (a) WHERE q.id > {self.v.literal('bigint')}")
+
+    def immutable_function(self):
+        table = self.table()
+        return self.one(f"SELECT @.same_{table.name}({self.v.literal('int')})",
+                        f"SELECT q.a, @.same_{table.name}(q.a) FROM (SELECT DISTINCT a FROM @.{table.name}) q WHERE q.a < 9")
+
+    def only(self):
+        table = self.table("family")
+        return f"SELECT {self.some('q', table.readable())} FROM ONLY @.family q {self.where('q', table.readable())}"

@@ -1,11 +1,9 @@
 """What a session does: transactions of writes and queries, of every isolation level, that end in every way."""
-import json
-
 from ddl import Changes
 from pq import Refused
 from queries import Grammar
-from scheduler import Do, Hold, Release
-from tables import side
+from questions import Questions
+from scheduler import Do, Release
 from values import Values
 from writes import Spoiled, Writes
 
@@ -22,13 +20,15 @@ class Session:
         self.number, self.world, self.rng = number, world, rng
         self.connection = None
         self.v = Values(rng, world)
-        self.grammar = Grammar(self.v, world.tables)
+        self.grammar = Grammar(self.v, world.tables, world.counts)
+        self.questions = Questions(self)
+        self.counts = world.counts
         self.writes = Writes(self)
         self.changes = Changes(self)
 
     def connect(self, cluster):
         self.connection = cluster.connect(f"session-{self.number}")
-        self.prepared, self.cursors, self.isolation, self.savepoints = {}, [], None, 0
+        self.prepared, self.cursors, self.held, self.isolation, self.savepoints = {}, [], [], None, 0
 
     def close(self):
         if self.gen:
@@ -58,9 +58,12 @@ class Session:
         yield Do("ROLLBACK")
         self.isolation, self.savepoints, self.cursors = None, 0, []
 
+    def spoil(self):
+        raise Spoiled
+
     def judge(self, refused, allowed=()):
-        if refused.state == "72000" and self.one_snapshot() and self.world.columns_changed >= self.snapshot_at:
-            return  # rows were stored by the ALTER TABLE that the snapshot does not see
+        if refused.state == "72000" and self.one_snapshot() and self.world.stored_by_ddl >= self.snapshot_at:
+            return  # rows were stored by DDL that the snapshot does not see
         if refused.state not in CONTENTION and refused.state not in self.world.allowed and refused.state not in allowed:
             self.world.complain(f"session {self.number}: {refused}", [self.last_text()])
 
@@ -69,13 +72,16 @@ class Session:
 
     def turn(self):
         roll = self.rng.random()
+        if self.held:
+            yield from self.fetch_held()
         if roll < 0.5:
             yield from self.transaction()
         elif roll < 0.62:
             yield from self.writes.at_once()
+            self.counts.add("writes", "without BEGIN")
         elif roll < 0.85:
             yield from self.settings()
-            yield from self.ask()
+            yield from self.questions.ask()
         elif roll < 0.93:
             yield from self.flush()
         elif roll < 0.96 and self.world.gids:
@@ -84,9 +90,19 @@ class Session:
         elif self.chance(self.world.ddl):
             yield from self.changes.change()
 
+    def fetch_held(self):
+        """Cursors that have outlived their transaction."""
+        held, self.held = self.held, []
+        for cursor in held:
+            while not cursor["ended"]:
+                self.counts.add("cursors", "FETCH after COMMIT")
+                yield from self.questions.fetch(cursor)
+        yield Do("CLOSE ALL")
+
     def transaction(self):
         isolation = self.rng.choice(("READ COMMITTED",) * 5 + ("REPEATABLE READ",) * 4 + ("SERIALIZABLE",))
         yield Do(f"BEGIN ISOLATION LEVEL {isolation}")
+        self.counts.add("transactions", isolation)
         self.isolation, self.savepoints, self.cursors = isolation, 0, []
         self.snapshot_at = self.world.clock()
         for _ in range(self.rng.randint(1, 9)):
@@ -97,6 +113,7 @@ class Session:
                 if not self.savepoints or self.chance(0.2):
                     raise Spoiled from None
                 yield Release()
+                self.counts.add("transactions", "ROLLBACK TO after an error")
                 yield Do(f"ROLLBACK TO s{self.savepoints}")
                 self.cursors = []  # some are gone
         yield from self.end()
@@ -107,11 +124,15 @@ class Session:
         if roll < 0.7:
             yield from self.world.troubles.before_commit()
             yield Do("COMMIT")
+            self.counts.add("transactions", "COMMIT")
+            self.held = [c for c in self.cursors if c["held"] and not c["ended"]]
         elif roll < 0.92 or self.isolation == "SERIALIZABLE" or len(self.world.gids) > 2 or self.cursors:
             yield Do("ROLLBACK")
+            self.counts.add("transactions", "ROLLBACK")
         else:
             gid = f"g{self.number}-{self.world.clock()}"
             yield Do(f"PREPARE TRANSACTION '{gid}'")
+            self.counts.add("transactions", "PREPARE TRANSACTION")
             self.world.gids.append(gid)
         self.cursors = []
 
@@ -121,27 +142,33 @@ class Session:
             yield from self.writes.write()
         elif roll < 0.75:
             yield from self.settings(local=True)
-            yield from self.ask()
+            yield from self.questions.ask()
         elif roll < 0.82:
             self.savepoints += 1
             yield Do(f"SAVEPOINT s{self.savepoints}")
+            self.counts.add("transactions", "SAVEPOINT")
         elif roll < 0.9 and self.savepoints:
             back = self.rng.randint(1, self.savepoints)
             if self.chance(0.6):
                 yield Do(f"ROLLBACK TO s{back}")
+                self.counts.add("transactions", "ROLLBACK TO")
                 self.savepoints = back
                 self.cursors = []  # some are gone
             else:
                 yield Do(f"RELEASE s{back}")
+                self.counts.add("transactions", "RELEASE")
                 self.savepoints = back - 1
         elif roll < 0.93:
             yield from self.flush()
         else:
-            yield from self.cursor()
+            yield from self.questions.cursor()
 
     def flush(self):
+        if not self.chance(self.world.drains):
+            return
         table = self.rng.choice(self.world.tables)
         target = "" if self.chance(0.5) else f"'wb.{self.rng.choice(table.attached)}'"
+        self.counts.add("troubles", "flush()")
         try:
             yield Do(f"SELECT writecache.flush({target})")
         except Refused as refused:
@@ -166,153 +193,10 @@ class Session:
         text += [f"SET {'LOCAL ' if local else ''}{name} = '{value}'" for name, value in more.items()]
         yield Do("; ".join(text))
 
-    # --- questions
-
     def one_snapshot(self):
         return self.isolation in ("REPEATABLE READ", "SERIALIZABLE")
 
-    def comparable(self, query):
+    def comparable(self, query, later):
         """Not after DDL that is not transactional for older snapshots."""
-        return not (self.one_snapshot() and any(self.world.rewritten.get(t, 0) >= self.snapshot_at for t in query.tables))
-
-    def ask(self):
-        query = self.grammar.query()
-        roll = self.rng.random()
-        if roll < 0.3 and not query.role and not query.volatile:
-            yield from self.ask_in_one(query)
-        elif roll < 0.45:
-            yield from self.ask_prepared(query)
-        else:
-            yield from self.ask_twice(query)
-
-    def ask_in_one(self, query):
-        sides = ", ".join(f"to_json(ARRAY(SELECT x::text FROM ({side(query.text, s)}) x))" for s in ("wb", "tw"))
-        answers = (yield Do(f"SELECT {sides}"))[-1][0]
-        self.compare(query, *map(json.loads, answers), how="in one statement")
-
-    def ask_twice(self, query, wrap="{}", how="in two statements"):
-        """With the plans that the queries have for themselves."""
-        if not self.one_snapshot():
-            yield Hold()
-        if query.role:
-            yield Do(f"SET ROLE {query.role}")
-        answers = []
-        for schema in ("wb", "tw"):
-            answers.append((yield Do(wrap.format(side(query.text, schema))))[-1])
-        if query.role:
-            yield Do("RESET ROLE")
-        if self.one_snapshot() or not self.spoiled:
-            yield from self.compare_later(query, answers, how)
-        yield Release()
-
-    def compare_later(self, query, answers, how):
-        if not self.compare(query, *answers, how=how, report=False):
-            plans = []
-            for schema in ("wb", "tw"):
-                plans.append((yield Do(f"EXPLAIN (ANALYZE, VERBOSE, COSTS OFF, TIMING OFF, SUMMARY OFF) {side(query.text, schema)}"))[-1])
-            self.compare(query, *answers, how=how, plans=plans)
-
-    def ask_prepared(self, query):
-        """A prepared statement lives on, with its plan, through later transactions."""
-        if query.role:
-            yield from self.ask_twice(query)
-            return
-        if not self.prepared or (self.chance(0.4) and len(self.prepared) < 8):
-            name = f"p{self.world.clock()}"
-            # A parameter in place of a number: the plans are generic sooner or later.
-            text, n = parametrised(query.text)
-            for schema in ("wb", "tw"):
-                yield Do(f"PREPARE {name}_{schema}{'(int)' if n is not None else ''} AS {side(text, schema)}")
-            self.prepared[name] = (query, n)
-        name = self.rng.choice(sorted(self.prepared))
-        query, n = self.prepared[name]
-        if not self.one_snapshot():
-            yield Hold()
-        for _ in range(self.rng.randint(1, 3)):
-            argument = f"({self.v.literal('int')})" if n is not None else ""
-            answers = []
-            try:
-                for schema in ("wb", "tw"):
-                    answers.append((yield Do(f"EXECUTE {name}_{schema}{argument}"))[-1])
-            except Refused as refused:
-                if refused.state not in ("0A000", "42703"):  # the table has other columns now
-                    raise
-                self.world.note(self, "-- its columns are gone")
-                self.prepared.pop(name)
-                raise Spoiled from None
-            if self.one_snapshot() or not self.spoiled:
-                if not self.compare(query, *answers, how=f"prepared, with {argument}", report=False):
-                    plans = []
-                    for schema in ("wb", "tw"):
-                        plans.append((yield Do(f"EXPLAIN (ANALYZE, VERBOSE, COSTS OFF, TIMING OFF, SUMMARY OFF) EXECUTE {name}_{schema}{argument}"))[-1])
-                    self.compare(query, *answers, how=f"prepared, with {argument}", plans=plans)
-        yield Release()
-
-    def cursor(self):
-        """Cursors on both twins, opened at the same time and read later."""
-        if self.cursors and self.chance(0.7):
-            cursor = self.rng.choice(self.cursors)
-            if cursor["ended"]:
-                return
-            count = self.rng.choice(("1", "5", "ALL", "ALL"))
-            for schema in ("wb", "tw"):
-                rows = (yield Do(f"FETCH {count} FROM {cursor['name']}_{schema}"))[-1]
-                cursor[schema] += rows
-                cursor["ended"] = count == "ALL"
-            if cursor["ended"] and not cursor["spoiled"]:
-                self.compare(cursor["query"], cursor["wb"], cursor["tw"], how="through cursors")
-            return
-        query = self.grammar.query()
-        if query.role or query.volatile:
-            return
-        if not self.one_snapshot():
-            yield Hold()
-        name = f"c{self.world.clock()}"
-        for schema in ("wb", "tw"):
-            yield Do(f"DECLARE {name}_{schema} {self.rng.choice(('', 'NO SCROLL ', 'INSENSITIVE '))}CURSOR FOR {side(query.text, schema)}")
-        spoiled = self.spoiled and not self.one_snapshot()
-        yield Release()
-        self.cursors.append({"name": name, "query": query, "wb": [], "tw": [], "ended": False, "spoiled": spoiled})
-
-    def compare(self, query, ours, theirs, how, plans=(), report=True):
-        """Whether both answers are the same; complains if not."""
-        self.world.compared += 1
-        if not query.ordered:
-            ours, theirs = sorted(ours, key=str), sorted(theirs, key=str)
-        if ours == theirs or not self.comparable(query):
-            return True
-        if report:
-            lines = [f"query: {query.text}", f"isolation: {self.isolation}, asked {how}", *difference(ours, theirs)]
-            for name, plan in zip(("write-back", "plain"), plans):
-                lines += [f"plan of the {name} table:", *(row[0] for row in plan)]
-            self.world.complain("two answers to one question", lines)
-        return False
-
-
-def parametrised(text):
-    """The query with one integer literal replaced by $1, if it has one that may be."""
-    for mark in (" = ", " > ", " < ", " <= ", " >= "):
-        start = text.find(mark)
-        while start >= 0:
-            begin = start + len(mark)
-            end = begin
-            while end < len(text) and text[end].isdigit():
-                end += 1
-            if end > begin and text[end:end + 1] in (")", " ", "") and text[:start].endswith((".a", ".id")):
-                return f"{text[:begin]}$1{text[end:]}", text[begin:end]
-            start = text.find(mark, begin)
-    return text, None
-
-
-def difference(ours, theirs):
-    left, both = list(theirs), []
-    extra = []
-    for row in ours:
-        if row in left:
-            left.remove(row)
-            both.append(row)
-        else:
-            extra.append(row)
-    lines = [f"write-back: {len(ours)} rows, plain: {len(theirs)} rows"]
-    lines += [f"only in write-back: {row}" for row in extra[:8]] + [f"only in plain: {row}" for row in left[:8]]
-    return lines if extra or left else lines + ["the same rows in another order", f"write-back: {ours[:12]}", f"plain: {theirs[:12]}"]
+        since = self.snapshot_at if self.one_snapshot() or later else self.world.clock()
+        return not any(self.world.rewritten.get(t, 0) >= since for t in query.tables)

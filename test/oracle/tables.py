@@ -18,6 +18,7 @@ class Table:
         self.computed = computed or {}
         self.attached = attached or [name]
         self.indexes = list(indexes)
+        self.referenced = False
         self.added = {}  # columns that came by ALTER TABLE
 
     def readable(self):
@@ -64,6 +65,8 @@ def make(rng):
               keyed=True, indexes=["USING gin (j)", "USING gin (arr)"]),
         Table("secret", f"CREATE TABLE @.secret ({CORE}); ALTER TABLE @.secret ENABLE ROW LEVEL SECURITY; "
               "CREATE POLICY visible ON @.secret FOR SELECT TO reader USING (a % 3 <> 0 OR b IS NULL)"),
+        Table("family", f"CREATE TABLE @.family ({CORE}); CREATE TABLE @.heir (more int DEFAULT 5) INHERITS (@.family)",
+              leaves=["heir"], attached=rng.choice((["family"], ["heir"], ["family", "heir"]))),
     ]
     if rng.random() < 0.3:  # the leaves themselves are attached, not their parent
         tables[2].attached = ["part_1", "part_2", "part_3a", "part_3b", "part_4"]
@@ -87,15 +90,31 @@ def setup(tables, rng, unlogged):
                 yield f"CREATE INDEX ON {schema}.{table.name} {how}"
         for schema in ("wb", "tw"):
             yield side(views(table), schema)
+        if table.name == "pk" and rng.random() < 0.4:
+            table.referenced = True
+            yield side(REFERENCES, "wb")
+            yield side(REFERENCES, "tw").replace("CREATE TABLE", "CREATE UNLOGGED TABLE" if unlogged else "CREATE TABLE")
         for name in table.attached:
             interval = rng.choice(("1 day", "1 day", "30 ms", "3 ms"))
             rows = rng.choice((20, 100000, 100000))
             yield f"SELECT writecache.attach('wb.{name}', 'write_back', flush_interval => '{interval}', flush_rows => {rows})"
 
 
+# A table with a foreign key to pk, and a function that says whether it accepts a reference.
+REFERENCES = """
+CREATE TABLE @.referrer (id bigint, pk bigint REFERENCES @.pk ON DELETE CASCADE);
+CREATE FUNCTION @.refer(bigint, bigint) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN
+  INSERT INTO @.referrer VALUES ($1, $2); RETURN true; EXCEPTION WHEN foreign_key_violation THEN RETURN false; END $$;
+"""
+
+
 def views(table):
     t = table.name
     return f"""
+CREATE VIEW @.sum_{t} AS SELECT a, count(*) AS n, max(ts) AS last, sum(c) AS c FROM @.{t} GROUP BY a;
+CREATE MATERIALIZED VIEW @.mat_{t} AS SELECT id, a, b, c, ts FROM @.{t} WHERE a > 5 OR a IS NULL;
+CREATE FUNCTION @.same_{t}(int) RETURNS bigint LANGUAGE plpgsql IMMUTABLE AS
+  'BEGIN RETURN (SELECT count(*) FROM @.{t} WHERE a <= $1); END';
 CREATE VIEW @.v_{t} AS SELECT * FROM @.{t} WHERE a IS DISTINCT FROM 7;
 CREATE VIEW @.sb_{t} WITH (security_barrier) AS SELECT id, a, b, c, ts FROM @.{t} WHERE a < 40;
 CREATE FUNCTION @.sql_{t}(int) RETURNS SETOF @.{t} LANGUAGE sql STABLE AS 'SELECT * FROM @.{t} WHERE a > $1';

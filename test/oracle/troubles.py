@@ -7,6 +7,7 @@ from pq import Lost, Refused
 from scheduler import Do
 
 FLUSH_POINTS = ("flush-rows-stored", "flush-marked", "flush-committed", "flush-finished", "before-free", "after-free")
+WAYS = {"kill_backend": 2, "kill_worker": 1, "kill_postmaster": 1, "immediate": 1, "fast": 1, "kill_at_commit": 1}
 COMMIT_POINTS = ("reserved", "frame-filled", "prepared", "committed", "published")
 
 
@@ -35,6 +36,7 @@ class Troubles:
         self.cluster.configure("inject", {"writecache.injection_point": point, "writecache.injection_action": "stop"})
         self.cluster.reload()
         self.frozen = self.rng.choice((10, 30, 60))
+        self.at_point = point
 
     def nobody_can_go_on(self):
         """All wait, maybe for the flush that stands still: then no step would ever end that."""
@@ -43,7 +45,9 @@ class Troubles:
 
     def thaw(self):
         self.frozen = 0
-        self.world.note(None, f"-- flushes go on: {len(self.cluster.stopped())} had stopped")
+        stopped = len(self.cluster.stopped())
+        self.world.note(None, f"-- flushes go on: {stopped} had stopped")
+        self.world.counts.add("troubles", f"flush stops at {self.at_point}", stopped)
         self.cluster.configure("inject", {})
         self.cluster.reload()
         quiet = 0
@@ -57,10 +61,10 @@ class Troubles:
     # --- crashes
 
     def crash(self, scheduler):
-        way = self.rng.choice((self.kill_backend, self.kill_backend, self.kill_worker, self.kill_postmaster, self.immediate, self.fast,
-                               self.kill_at_commit))
-        self.world.note(None, f"-- {way.__name__}")
-        way(scheduler)
+        way = self.rng.choices(list(WAYS), list(WAYS.values()))[0]
+        self.world.note(None, f"-- {way}")
+        self.world.counts.add("troubles", way)
+        getattr(self, way)(scheduler)
         if not self.expected:
             self.recover(scheduler)
 
@@ -128,5 +132,5 @@ class Troubles:
         world.gids[:] = [row[0] for row in world.control.run("SELECT gid FROM pg_prepared_xacts")]
         for table in world.tables:
             world.refresh(table)
-        world.columns_changed = 0
+        world.stored_by_ddl = 0
         world.check_twins("after a crash")

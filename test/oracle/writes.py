@@ -3,6 +3,12 @@ from scheduler import Do, Hold, Release
 from tables import side
 
 
+KINDS = {"values": 3, "select": 1, "copy": 1, "function": 2, "returning": 1, "through_view": 1, "prepared": 1, "in_cte": 1, "on_conflict": 1,
+         "update": 1, "update_from": 0.5, "delete": 1, "delete_using": 0.5, "merge": 1, "from_itself": 1, "from_another": 1, "locking": 1,
+         "block": 1, "refer": 1, "lock_table": 0.2}
+DRAINING = ("on_conflict", "update", "update_from", "delete", "delete_using", "merge", "locking", "lock_table")
+
+
 class Spoiled(Exception):
     """The twins may have been changed by different snapshots: the transaction has to go."""
 
@@ -12,9 +18,11 @@ class Writes:
         self.s, self.v, self.rng, self.world = session, session.v, session.rng, session.world
 
     def write(self):
-        kind = self.rng.choice((self.values, self.values, self.values, self.select, self.copy, self.function, self.json, self.returning,
-                                self.on_conflict, self.update, self.delete, self.merge, self.from_itself, self.locking, self.block))
-        yield from kind()
+        kind = self.rng.choices(list(KINDS), list(KINDS.values()))[0]
+        if kind in DRAINING and not self.v.chance(self.world.drains):
+            kind = "values"
+        self.world.counts.add("writes", kind)
+        yield from getattr(self, kind)()
 
     def pair(self, text, copy=(), check=True):
         """Runs a statement for both twins; what they return must be the same."""
@@ -38,8 +46,8 @@ class Writes:
             raise Spoiled
 
     def target(self, table):
-        """The table, or now and then one of its partitions that takes everything."""
-        return f"@.{table.name}"
+        """The table, or its heir."""
+        return "@.heir" if table.name == "family" and self.v.chance(0.5) else f"@.{table.name}"
 
     def rows_text(self, table, count):
         names = self.v.column_list(table)
@@ -100,8 +108,6 @@ class Writes:
         yield Do(ours)
         yield Do(theirs)
 
-    json = function
-
     def block(self):
         """PL/pgSQL with a subtransaction that fails."""
         table = self.table()
@@ -113,10 +119,59 @@ class Writes:
         first = self.v.fresh_ids(40)
         where = self.v.where("q", table.readable())
         yield from self.pair_of_one_snapshot(
-            f"INSERT INTO @.{table.name} (id, a, b, c, ts) SELECT {first} + row_number() OVER (ORDER BY id), a, b, c, ts "
+            f"INSERT INTO @.{table.name} (id, a, b, c, ts) SELECT {first - 1} + row_number() OVER (ORDER BY id), a, b, c, ts "
             f"FROM (SELECT * FROM @.{table.name} q WHERE {where} ORDER BY id LIMIT 40) q")
 
+    def from_another(self):
+        table, other = self.table(), self.table()
+        first = self.v.fresh_ids(30)
+        where = self.v.where("q", other.readable())
+        yield from self.pair_of_one_snapshot(
+            f"INSERT INTO @.{table.name} (id, a, b, c, ts) SELECT {first - 1} + row_number() OVER (ORDER BY q.id), q.a, q.b, p.n, coalesce(q.ts, '2024-05-03 08:00+00') FROM @.{other.name} q "
+            f"JOIN (SELECT a, count(*) AS n FROM @.{table.name} GROUP BY a) p USING (a) WHERE {where} ORDER BY q.id LIMIT 30")
+
+    def through_view(self):
+        table = self.table()
+        first = self.v.fresh_ids(2)
+        rows = ", ".join(f"({first + n}, {self.rng.randint(0, 50)}, 'v{n}', '2024-05-04 09:00+00')" for n in range(2))
+        yield from self.pair(f"INSERT INTO @.{self.v.one('v_', 'sb_')}{table.name} (id, a, b, ts) VALUES {rows}")
+
+    def prepared(self):
+        table = self.table()
+        name = f"i{self.world.clock()}"
+        yield from self.pair(f"PREPARE {name}_@@(bigint, int) AS INSERT INTO @.{table.name} (id, a, b, ts) VALUES ($1, $2, 'prepared', '2024-05-02 09:00+00')")
+        for _ in range(self.rng.randint(1, 7)):
+            yield from self.pair(f"EXECUTE {name}_@@({self.v.fresh_ids(1)}, {self.v.literal('int')})")
+        yield from self.pair(f"DEALLOCATE {name}_@@")
+
+    def in_cte(self):
+        """The query beside it does not see the new rows."""
+        table = self.table()
+        yield from self.pair_of_one_snapshot(f"WITH new AS ({self.values_text(table, 3)} RETURNING id) SELECT (SELECT count(*) FROM new), "
+                                             f"(SELECT count(*) FROM @.{table.name}), (SELECT sum(c) FROM @.{self.table().name})")
+
     # --- what goes to the table
+
+    def refer(self):
+        """A foreign key to a row that may be pending."""
+        if self.world.by_name["pk"].referenced:
+            yield from self.pair_of_one_snapshot(f"SELECT @.refer({self.v.fresh_ids(1)}, {self.v.known_id()})")
+
+    def lock_table(self):
+        table = self.table()
+        yield from self.pair(f"LOCK TABLE @.{table.name} IN {self.v.one('SHARE', 'SHARE ROW EXCLUSIVE', 'ROW EXCLUSIVE')} MODE")
+
+    def update_from(self):
+        table, other = self.table(), self.table()
+        yield from self.pair_of_one_snapshot(
+            f"UPDATE @.{table.name} q SET c = p.n FROM (SELECT a, count(*) AS n FROM @.{other.name} WHERE a < 20 GROUP BY a) p "
+            f"WHERE p.a = q.a AND id % 7 = {self.rng.randint(0, 6)} RETURNING q.id, q.c")
+
+    def delete_using(self):
+        table, other = self.table(), self.table()
+        yield from self.pair_of_one_snapshot(
+            f"DELETE FROM @.{table.name} q USING (SELECT DISTINCT a FROM @.{other.name} WHERE c > 12) p "
+            f"WHERE p.a = q.a AND id % 9 = {self.rng.randint(0, 8)} RETURNING q.id, q.a")
 
     def on_conflict(self):
         table = self.world.by_name[self.rng.choice([t.name for t in self.world.tables if t.keyed])]

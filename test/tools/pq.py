@@ -34,6 +34,8 @@ _value = _declare("PQgetvalue", _s, _p, _i, _i)
 _is_null = _declare("PQgetisnull", _i, _p, _i, _i)
 _put = _declare("PQputCopyData", _i, _p, _s, _i)
 _put_end = _declare("PQputCopyEnd", _i, _p, _s)
+_get_copy = _declare("PQgetCopyData", _i, _p, c.POINTER(_p), _i)
+_free = _declare("PQfreemem", None, _p)
 _get_result = _declare("PQgetResult", _p, _p)
 _NOTICES = c.CFUNCTYPE(None, _p, _s)
 _set_notices = _declare("PQsetNoticeProcessor", _p, _p, _NOTICES, _p)
@@ -50,7 +52,7 @@ _consume = _declare("PQconsumeInput", _i, _p)
 _is_busy = _declare("PQisBusy", _i, _p)
 
 _PIPELINE_SYNC = 10
-_COMMAND_OK, _TUPLES_OK, _COPY_IN, _FATAL_ERROR = 1, 2, 4, 7
+_COMMAND_OK, _TUPLES_OK, _COPY_OUT, _COPY_IN, _FATAL_ERROR = 1, 2, 3, 4, 7
 
 
 class Lost(Exception):
@@ -162,10 +164,22 @@ class Connection:
                 if _put(self._c, data, len(data)) != 1 or _put_end(self._c, None) != 1:
                     raise Lost(_error_message(self._c).decode(errors="replace").strip())
                 continue
+            if _result_status(result) == _COPY_OUT:
+                _clear(result)
+                self._sent.append(self._copied_out())
+                continue
             try:
                 self._sent.append(self._fetch(result))
             except Refused as refused:
                 self._problem = refused
+
+    def _copied_out(self):
+        """The lines of a COPY TO STDOUT, as rows; an error in it is the next result."""
+        rows, line = [], _p()
+        while (size := _get_copy(self._c, c.byref(line), 0)) > 0:
+            rows.append((c.string_at(line, size).decode().rstrip("\n"),))
+            _free(line)
+        return rows
 
     def pipeline(self, statements, answered):
         """Sends all statements, each its own transaction, then calls answered(index, None or Refused) for each answer."""
