@@ -194,6 +194,11 @@ RETURNS bigint LANGUAGE c AS 'MODULE_PATHNAME', 'pgwc_retry_rejected';
 COMMENT ON FUNCTION writecache.retry_rejected(regclass, bigint) IS
   'tries again to store one rejected row, or all of a table, in this transaction; returns how many are in the table now. For the owner of the table.';
 
+CREATE FUNCTION writecache.reject_pending(relation regclass)
+RETURNS bigint LANGUAGE c AS 'MODULE_PATHNAME', 'pgwc_reject_pending';
+COMMENT ON FUNCTION writecache.reject_pending(regclass) IS
+  'moves the buffered rows of a table to writecache.rejected without trying to store them, in this transaction; returns how many. For a table that cannot be stored and must be got out of the way. For the owner of the table.';
+
 CREATE FUNCTION writecache.discard_rejected(relation regclass, id bigint DEFAULT NULL)
 RETURNS bigint LANGUAGE c AS 'MODULE_PATHNAME', 'pgwc_discard_rejected';
 COMMENT ON FUNCTION writecache.discard_rejected(regclass, bigint) IS

@@ -243,6 +243,11 @@ std::uint32_t WriteBuffer::free_blocks() const noexcept {
   return control_->free_count;
 }
 
+std::uint32_t WriteBuffer::parked_blocks() const noexcept {
+  LockGuard directory(locks_, kDirectoryLock);
+  return control_->parked_count;
+}
+
 std::uint32_t WriteBuffer::reclaim(QueueNo no, std::uint64_t batch) noexcept {
   LockGuard guard(locks_, queue_lock(no));
   return reclaim_locked(queues_[no], batch);

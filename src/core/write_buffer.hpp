@@ -325,6 +325,7 @@ class WriteBuffer {
   QueueNo queue_count() const noexcept { return control_->geometry.queue_count; }
   std::uint32_t block_count() const noexcept { return control_->geometry.block_count; }
   std::uint32_t free_blocks() const noexcept;
+  std::uint32_t parked_blocks() const noexcept;
   std::uint64_t incarnation() const noexcept { return control_->incarnation; }
   // The last sequence number given out: everything published before this call has it or a smaller
   // one.

@@ -140,6 +140,7 @@ SELECT refused($$SELECT writecache.alter('t', flush_rows => 1)$$, '25006: cannot
 SELECT refused($$SELECT writecache.detach('t')$$, '25006: cannot execute writecache.detach() in a read-only transaction');
 SELECT refused($$SELECT writecache.retry_rejected('t')$$, '25006: cannot execute writecache.retry_rejected() in a read-only transaction');
 SELECT refused($$SELECT writecache.discard_rejected('t')$$, '25006: cannot execute writecache.discard_rejected() in a read-only transaction');
+SELECT refused($$SELECT writecache.reject_pending('t')$$, '25006: cannot execute writecache.reject_pending() in a read-only transaction');
 SELECT is(error_of($$SELECT writecache.flush()$$), NULL, 'flush only waits');
 SELECT is(error_of($$SELECT writecache.wait(writecache.position())$$), NULL, 'and so does wait');
 COMMIT;

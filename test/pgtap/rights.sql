@@ -67,6 +67,7 @@ SELECT is(as_role('pgtap_writer', $$SELECT writecache.alter('captured.t', flush_
 SELECT is(as_role('pgtap_writer', $$SELECT writecache.detach('captured.t')$$), '42501 must be owner of table t', 'detach');
 SELECT is(as_role('pgtap_writer', $$SELECT writecache.retry_rejected('captured.t')$$), '42501 must be owner of table t', 'retry_rejected');
 SELECT is(as_role('pgtap_writer', $$SELECT writecache.discard_rejected('captured.t')$$), '42501 must be owner of table t', 'discard_rejected');
+SELECT is(as_role('pgtap_writer', $$SELECT writecache.reject_pending('captured.t')$$), '42501 must be owner of table t', 'reject_pending');
 SELECT is(as_role('pgtap_writer', $$INSERT INTO writecache.attached (relation, mode) VALUES ('plain.t', 'write_back')$$), '42501 permission denied for table attached', 'the catalog is not written to by hand');
 SELECT is(as_role('pgtap_nobody', $$SELECT * FROM writecache.tables; SELECT * FROM writecache.stat_write_back; SELECT * FROM writecache.attached; SELECT * FROM writecache.rejected$$), 'ok', 'the views are for everybody');
 SELECT is(as_role('pgtap_nobody', $$SELECT * FROM writecache.rejected_rows$$), '42501 permission denied for table rejected_rows', 'rejected rows are not');

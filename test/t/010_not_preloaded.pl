@@ -22,6 +22,7 @@ my %calls = (
 	cache_status => 'SELECT * FROM writecache.cache_status()',
 	detach => "SELECT writecache.detach('t')",
 	discard_rejected => "SELECT writecache.discard_rejected('t')",
+	reject_pending => "SELECT writecache.reject_pending('t')",
 	evict => "SELECT writecache.evict('t', 1)",
 	flush => 'SELECT writecache.flush()',
 	'get(one column)' => 'SELECT writecache.get(NULL::t, 1)',

@@ -172,8 +172,8 @@ Pass* take_batch(QueueNo queue, std::uint64_t queue_id, const FlushLimits& limit
   return pass;
 }
 
-// Stores a batch, rows and watermark.
-void store(Relation relation, std::int32_t attachment, Pass* pass) {
+// Stores a batch, rows and watermark; or rejects the rows, if there is an error to do it with.
+void store(Relation relation, std::int32_t attachment, Pass* pass, const ErrorData* reject_with) {
   auto* spans = static_cast<RowSpan*>(
       MemoryContextAllocHuge(CurrentMemoryContext, sizeof(RowSpan) * pass->count));
   for (std::size_t i = 0; i < pass->count; ++i) {
@@ -189,7 +189,10 @@ void store(Relation relation, std::int32_t attachment, Pass* pass) {
   SetUserIdAndSecContext(relation->rd_rel->relowner, security | SECURITY_RESTRICTED_OPERATION);
   const int nest_level = NewGUCNestLevel();
   SetConfigOption("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION);
-  pass->rejected = reject::store_or_reject(relation, spans, pass->count).rejected;
+  pass->rejected =
+      (reject_with == nullptr ? reject::store_or_reject(relation, spans, pass->count)
+                              : reject::reject_all(relation, spans, pass->count, reject_with))
+          .rejected;
   AtEOXact_GUC(false, nest_level);
   SetUserIdAndSecContext(user, security);
   pfree(spans);
@@ -268,7 +271,7 @@ Outcome store_batch_in_transaction(QueueNo queue, const QueueView& view, bool wa
   Batch batch{};
   Pass* pass = take_batch(queue, view.id, limits, &batch);
   if (pass != nullptr)
-    store(relation, attachment, pass);
+    store(relation, attachment, pass, nullptr);
   else
     buffer().finish(queue, {}, batch.through, kNoXid, 0);
   table_close(relation, NoLock);
@@ -403,7 +406,10 @@ Outcome store_batch(QueueNo queue) {
   return stored ? attempt(queue, nullptr) : Outcome::kBusy;
 }
 
-std::uint64_t drain_here(Relation relation, std::int32_t attachment, QueueNo queue) {
+namespace {
+
+std::uint64_t drain(Relation relation, std::int32_t attachment, QueueNo queue,
+                    const ErrorData* reject_with) {
   const std::uint64_t queue_id =
       make_queue_id(MyDatabaseId, static_cast<std::uint32_t>(attachment));
   if (!buffer().is_queue(queue, queue_id)) return 0;
@@ -419,7 +425,7 @@ std::uint64_t drain_here(Relation relation, std::int32_t attachment, QueueNo que
   Pass* pass = take_batch(queue, queue_id, {UINT64_MAX, UINT64_MAX}, &batch);
   if (pass == nullptr) return 0;
   constraint_mode::immediate(relation);
-  store(relation, attachment, pass);
+  store(relation, attachment, pass, reject_with);
   constraint_mode::restore(relation);
   // The commit takes acknowledged rows out of the buffer: it must not be lost, whatever the session
   // has set.
@@ -427,6 +433,27 @@ std::uint64_t drain_here(Relation relation, std::int32_t attachment, QueueNo que
   drained_in = database_slot(MyDatabaseId);
   CommandCounterIncrement();
   return batch.rows;
+}
+
+}  // namespace
+
+std::uint64_t drain_here(Relation relation, std::int32_t attachment, QueueNo queue) {
+  return drain(relation, attachment, queue, nullptr);
+}
+
+std::uint64_t reject_here(Relation relation, std::int32_t attachment, QueueNo queue) {
+  ErrorData error{};
+  error.sqlerrcode = ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
+  error.message = const_cast<char*>("row was given up by writecache.reject_pending()");
+  char text[kErrorTextSize] = "";
+  LWLockAcquire(server_lock(), LW_SHARED);
+  const QueueStatus& status = server->queues[queue];
+  if (status.queue_id == make_queue_id(MyDatabaseId, static_cast<std::uint32_t>(attachment)) &&
+      status.failures > 0)
+    strlcpy(text, status.last_error, sizeof(text));
+  LWLockRelease(server_lock());
+  if (text[0] != '\0') error.detail = psprintf("The last error of the table was: %s", text);
+  return drain(relation, attachment, queue, &error);
 }
 
 void drop_what_is_stored(QueueNo queue, std::int32_t attachment) {

@@ -29,6 +29,9 @@ std::uint64_t drain_here(Relation relation, std::int32_t attachment, QueueNo que
 // were, before somebody reads them beside the table. Cheap after any other start. May ERROR.
 void drop_what_is_stored(QueueNo queue, std::int32_t attachment);
 
+// The same, but no row goes to the table: all are rejected.
+std::uint64_t reject_here(Relation relation, std::int32_t attachment, QueueNo queue);
+
 // Frees blocks whose stored rows no snapshot needs from the buffer any more. True if some wait for
 // snapshots.
 bool release_retired(QueueNo queue);

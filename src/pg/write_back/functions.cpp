@@ -44,6 +44,18 @@ QueueNo queue_of(Oid relation) {
   return attachment->queue;
 }
 
+// Rows of a table that has no place in the buffer, since a start with fewer of them, are nobody's
+// to store.
+void warn_of_parked_rows() {
+  const std::uint32_t blocks = buffer().parked_blocks();
+  if (blocks > 0)
+    ereport(WARNING,
+            errmsg("%u blocks of the write buffer hold rows of tables that found no place in it",
+                   blocks),
+            errdetail("They are kept, and not stored."),
+            errhint("Raise \"writecache.max_tables\" and restart the server, or detach tables."));
+}
+
 }  // namespace
 }  // namespace pgwc
 
@@ -59,10 +71,14 @@ PGWC_FUNCTION(pgwc_flush) {
       ereport(ERROR, errcode(ERRCODE_UNDEFINED_TABLE),
               errmsg("relation with OID %u does not exist", relation));
     queue = queue_of(relation);
-    if (queue == kNoQueueNo) PG_RETURN_INT64(0);
+    if (queue == kNoQueueNo) {
+      warn_of_parked_rows();
+      PG_RETURN_INT64(0);
+    }
     if (drain::holds_lock_against_worker(relation))
       PG_RETURN_INT64(static_cast<std::int64_t>(drain::drain_table(relation)));
   }
+  if (queue == kNoQueueNo) warn_of_parked_rows();
   const std::uint64_t drained = queue == kNoQueueNo ? drain_locked() : 0;
   const std::uint64_t before = rows_flushed(queue);
   (void)barrier::wait_stored(queue, buffer().last_seq(), PG_INT64_MAX);

@@ -8,6 +8,7 @@
 #include "pg/tables/attachment.hpp"
 #include "pg/tables/catalog.hpp"
 #include "pg/write_back/constraint_mode.hpp"
+#include "pg/write_back/flush.hpp"
 
 extern "C" {
 #include "access/htup_details.h"
@@ -194,6 +195,20 @@ void store_spans(void* context, const RowSpan* spans, std::size_t span_count, Oi
   memory.leave();
 }
 
+std::uint64_t reject_span(Relation relation, const RowSpan& span, const ErrorData* error) {
+  std::size_t count;
+  RowSpan* rows = split_into_rows(&span, 1, &count);
+  for (std::size_t i = 0; i < count; ++i) {
+    CHECK_FOR_INTERRUPTS();
+    AttemptMemory memory;
+    memory.enter();
+    record_rejected(relation, rows[i], error);
+    memory.leave();
+  }
+  pfree(rows);
+  return count;
+}
+
 // Commands that change a table's columns flush it before. A server without the library does not,
 // and then the rows must not be read by the new columns. Rejects them, and returns the other spans;
 // null if that is all.
@@ -212,19 +227,10 @@ RowSpan* leave_strangers(Relation relation, const RowSpan* spans, std::size_t sp
       MemoryContextAllocHuge(CurrentMemoryContext, sizeof(RowSpan) * span_count));
   *left = 0;
   for (std::size_t i = 0; i < span_count; ++i) {
-    if (spans[i].layout == layout) {
+    if (spans[i].layout == layout)
       readable[(*left)++] = spans[i];
-      continue;
-    }
-    std::size_t count;
-    const RowSpan* rows = split_into_rows(&spans[i], 1, &count);
-    for (std::size_t r = 0; r < count; ++r) {
-      AttemptMemory memory;
-      memory.enter();
-      record_rejected(relation, rows[r], &error);
-      memory.leave();
-    }
-    outcome->rejected += count;
+    else
+      outcome->rejected += reject_span(relation, spans[i], &error);
   }
   return readable;
 }
@@ -264,19 +270,27 @@ Outcome store_or_reject(Relation relation, const RowSpan* spans, std::size_t spa
   return batch.outcome;
 }
 
+Outcome reject_all(Relation relation, const RowSpan* spans, std::size_t span_count,
+                   const ErrorData* error) {
+  Outcome outcome{0, 0};
+  for (std::size_t i = 0; i < span_count; ++i)
+    outcome.rejected += reject_span(relation, spans[i], error);
+  return outcome;
+}
+
 }  // namespace pgwc::reject
 
 using namespace pgwc;
 
 namespace {
 
-// The table, for its owner only, locked as for an INSERT.
-Relation open_for_owner(FunctionCallInfo fcinfo, const char* function) {
+// The table, for its owner only.
+Relation open_for_owner(FunctionCallInfo fcinfo, const char* function, LOCKMODE lock) {
   require_buffer();
   PreventCommandIfReadOnly(function);
   if (PG_ARGISNULL(0))
     ereport(ERROR, errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("relation must not be null"));
-  return catalog::open_owned(PG_GETARG_OID(0), RowExclusiveLock);
+  return catalog::open_owned(PG_GETARG_OID(0), lock);
 }
 
 // Null for all of the table's rows.
@@ -290,7 +304,7 @@ const std::int64_t* id_argument(FunctionCallInfo fcinfo) {
 }  // namespace
 
 PGWC_FUNCTION(pgwc_retry_rejected) {
-  Relation relation = open_for_owner(fcinfo, "writecache.retry_rejected()");
+  Relation relation = open_for_owner(fcinfo, "writecache.retry_rejected()", RowExclusiveLock);
   const std::uint32_t layout = attachments::layout_fingerprint(RelationGetDescr(relation));
   constraint_mode::immediate(relation);
   Oid user;
@@ -318,8 +332,24 @@ PGWC_FUNCTION(pgwc_retry_rejected) {
   PG_RETURN_INT64(static_cast<std::int64_t>(stored));
 }
 
+PGWC_FUNCTION(pgwc_reject_pending) {
+  // As for a drain: nobody else takes rows out, and none come in.
+  Relation relation = open_for_owner(fcinfo, "writecache.reject_pending()", ShareRowExclusiveLock);
+  Attachment* attachment = attachments::find_write_back(RelationGetRelid(relation));
+  if (attachment == nullptr)
+    ereport(
+        ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+        errmsg("table \"%s\" is not attached as write_back", RelationGetRelationName(relation)));
+  const std::int32_t number = attachment->number;
+  const std::uint64_t rows = attachments::open_queue(attachment)
+                                 ? flush::reject_here(relation, number, attachment->queue)
+                                 : 0;
+  table_close(relation, NoLock);
+  PG_RETURN_INT64(static_cast<std::int64_t>(rows));
+}
+
 PGWC_FUNCTION(pgwc_discard_rejected) {
-  Relation relation = open_for_owner(fcinfo, "writecache.discard_rejected()");
+  Relation relation = open_for_owner(fcinfo, "writecache.discard_rejected()", RowExclusiveLock);
   const std::uint64_t discarded = catalog::for_each_rejected(
       RelationGetRelid(relation), id_argument(fcinfo),
       [](catalog::RejectedRow*) { return catalog::RejectedFate::kDelete; });

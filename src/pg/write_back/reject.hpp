@@ -27,4 +27,8 @@ struct Outcome {
 // be the table's owner.
 Outcome store_or_reject(Relation relation, const RowSpan* spans, std::size_t span_count);
 
+// Rejects them all with this error.
+Outcome reject_all(Relation relation, const RowSpan* spans, std::size_t span_count,
+                   const ErrorData* error);
+
 }  // namespace pgwc::reject
