@@ -209,6 +209,14 @@ SELECT is(hits('SELECT v FROM m WHERE a = 3 AND b = 1'), -1, 'a part of the key'
 SELECT is(hits($$SELECT v FROM m WHERE a = 3 AND b = 1 AND c > 'k'$$), -1, 'not equality');
 SELECT is(hits($$SELECT v FROM m WHERE a = 3 AND b = 1 AND c = 'k2' COLLATE "C"$$), -1, 'another collation');
 SELECT is((SELECT v FROM m WHERE a = 3 AND b = 1 AND c = 'K2' COLLATE "C"), NULL, 'another collation');
+SELECT throws_ok($$SELECT writecache.attach('cases', 'write_around', key => '{n}')$$, '42809', 'cannot cache rows of "cases"', 'no index');
+CREATE TABLE ab (a int, b int, PRIMARY KEY (a, b));
+SELECT throws_ok($$SELECT writecache.attach('ab', 'write_around', key => '{a,a}')$$, '42809', 'cannot cache rows of "ab"', 'a column twice');
+SELECT throws_ok($$SELECT writecache.attach('ab', 'write_around', key => '{a}')$$, '42809', 'cannot cache rows of "ab"', 'a part of a key');
+SELECT lives_ok($$SELECT writecache.attach('ab', 'write_around', key => '{b,a}')$$, 'in another order');
+INSERT INTO ab VALUES (1, 2);
+SELECT is(writecache.get(NULL::ab, 1, 2), '(1,2)'::ab, 'get takes them in the order of the index');
+DROP TABLE ab;
 -- One row, two of its columns.
 SELECT is((SELECT count(*) FROM m x JOIN m y ON y.a = x.b AND y.b = x.a AND y.c = x.c), 27::bigint);
 

@@ -11,6 +11,7 @@ extern "C" {
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
+#include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
@@ -58,16 +59,20 @@ bool is_usable(Relation index) {
 bool covers(Relation relation, Relation index, const Datum* names, int count) {
   const Form_pg_index form = index->rd_index;
   if (form->indnkeyatts != count) return false;
+  Bitmapset* wanted = nullptr;
   for (int i = 0; i < count; ++i) {
     char* name = TextDatumGetCString(names[i]);
     const AttrNumber attribute = get_attnum(RelationGetRelid(relation), name);
     pfree(name);
-    bool found = false;
-    for (int k = 0; k < form->indnkeyatts; ++k)
-      found = found || (attribute > 0 && form->indkey.values[k] == attribute &&
-                        index->rd_indcollation[k] ==
-                            TupleDescAttr(RelationGetDescr(relation), attribute - 1)->attcollation);
-    if (!found) return false;
+    if (attribute > 0) wanted = bms_add_member(wanted, attribute);
+  }
+  for (int k = 0; k < count; ++k) {
+    const AttrNumber attribute = form->indkey.values[k];
+    if (!bms_is_member(attribute, wanted) ||
+        index->rd_indcollation[k] !=
+            TupleDescAttr(RelationGetDescr(relation), attribute - 1)->attcollation)
+      return false;
+    wanted = bms_del_member(wanted, attribute);
   }
   return true;
 }
@@ -219,6 +224,7 @@ const CachedKey* find(Oid relation) {
 }
 
 const CachedKey& require(Oid relation) {
+  LockRelationOid(relation, AccessShareLock);
   const CachedKey* key = find(relation);
   if (key == nullptr) {
     const bool attached = attachments::find_cached(relation) != nullptr;

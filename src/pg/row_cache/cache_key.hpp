@@ -43,7 +43,8 @@ void init();
 // The key of a relation whose rows are cached now, or null. May ERROR. The pointer is valid until
 // the next catalog access.
 const CachedKey* find(Oid relation);
-// The same, or an ERROR that says why there is none.
+// The same, or an ERROR that says why there is none. Locks the relation ACCESS SHARE for the rest
+// of the transaction: what others have changed is known then.
 const CachedKey& require(Oid relation);
 // find() for what can be read through an index: an ordinary table, a partition, a materialized
 // view.

@@ -30,20 +30,25 @@ struct Call {
   KeyArguments arguments;
 };
 
+bool same_key(const CachedKey& a, const CachedKey& b) {
+  return a.index == b.index && a.count == b.count &&
+         memcmp(a.columns, b.columns, static_cast<std::size_t>(a.count) * sizeof(KeyColumn)) == 0;
+}
+
 Call* begin_call(FunctionCallInfo fcinfo, bool arrays) {
   row_cache::require();
   const Oid relid = relation_of_type(fcinfo);
   require_select(relid);
   // The options may have changed since the call before; the look is cheap.
   const CachedKey& key = cache_key::require(relid);
+  const TransactionId index_xmin = key.index_xmin;
   auto* call = static_cast<Call*>(fcinfo->flinfo->fn_extra);
-  if (call == nullptr || call->relation != relid || call->key.index != key.index ||
-      call->key.count != key.count) {
+  if (call == nullptr || call->relation != relid || !same_key(call->key, key)) {
     MemoryContext old = MemoryContextSwitchTo(fcinfo->flinfo->fn_mcxt);
     call = static_cast<Call*>(palloc0(sizeof(Call)));
     call->relation = relid;
     call->key = key;
-    Relation relation = relation_open(relid, AccessShareLock);
+    Relation relation = relation_open(relid, NoLock);
     read_key_arguments(&call->arguments, fcinfo, 1, arrays, call->key, relation);
     call->complete = !compat::has_virtual_columns(RelationGetDescr(relation));
     relation_close(relation, NoLock);
@@ -51,9 +56,9 @@ Call* begin_call(FunctionCallInfo fcinfo, bool arrays) {
     MemoryContextSwitchTo(old);
   }
   // An index that is younger than the snapshot may lack rows of it, or have them under other keys.
-  call->key.index_xmin = key.index_xmin;
+  call->key.index_xmin = index_xmin;
   call->direct = OidIsValid(call->key.index) && call->complete &&
-                 TransactionIdPrecedes(key.index_xmin, GetActiveSnapshot()->xmin) &&
+                 TransactionIdPrecedes(index_xmin, GetActiveSnapshot()->xmin) &&
                  check_enable_rls(relid, InvalidOid, false) != RLS_ENABLED;
   return call;
 }
@@ -115,7 +120,7 @@ PGWC_FUNCTION(pgwc_get) {
     if (!fetch_otherwise(*call, values, &row)) PG_RETURN_NULL();
     PG_RETURN_DATUM(row);
   }
-  Relation relation = table_open(call->relation, AccessShareLock);
+  Relation relation = table_open(call->relation, NoLock);
   Fetcher fetcher;
   open_fetcher(&fetcher, relation, *call);
   TupleTableSlot* slot = fetch(&fetcher, values);
@@ -174,7 +179,7 @@ PGWC_FUNCTION(pgwc_get_many) {
   Call* call = begin_call(fcinfo, true);
   Keys keys;
   read_arrays(fcinfo, call->arguments, &keys);
-  Relation relation = relation_open(call->relation, AccessShareLock);
+  Relation relation = relation_open(call->relation, NoLock);
   // What the columns are is sure only now, and the executor compares them with what the query was
   // planned for.
   InitMaterializedSRF(fcinfo, MAT_SRF_BLESS);
@@ -222,7 +227,7 @@ PGWC_FUNCTION(pgwc_evict) {
   const Oid relid = PG_GETARG_OID(0);
   require_select(relid);
   const CachedKey key = cache_key::require(relid);
-  Relation relation = relation_open(relid, AccessShareLock);
+  Relation relation = relation_open(relid, NoLock);
   KeyArguments arguments;
   read_key_arguments(&arguments, fcinfo, 1, false, key, relation);
   relation_close(relation, NoLock);
