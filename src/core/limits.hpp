@@ -37,4 +37,10 @@ using Xid = std::uint32_t;
 inline constexpr Xid kNoXid = 0;
 inline constexpr Xid kFrozenXid = 2;  // committed for everyone: a row that survived a restart
 
+// Ids go round: of two, the one is older from which the other can be reached in less than half a
+// round.
+constexpr bool is_older(Xid a, Xid b) {
+  return a <= kFrozenXid || b <= kFrozenXid ? a < b : static_cast<std::int32_t>(a - b) < 0;
+}
+
 }  // namespace pgwc

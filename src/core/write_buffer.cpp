@@ -567,6 +567,26 @@ void WriteBuffer::finish(QueueNo no, std::span<const FrameRef> frames, std::uint
   slot = {batch, lsn, flush_xid, 0};
 }
 
+void WriteBuffer::freeze(QueueNo no, Xid horizon) noexcept {
+  const auto freeze_one = [horizon](Xid& xid) {
+    if (xid != kNoXid && is_older(xid, horizon))
+      atomic(xid).store(kFrozenXid, std::memory_order_release);
+  };
+  LockGuard guard(locks_, queue_lock(no));
+  Queue& queue = queues_[no];
+  for (std::uint32_t b = queue.head; b != kNoBlock; b = blocks_[b].next) {
+    for (FrameCursor cursor(block_start(b), blocks_[b].used); cursor.next();) {
+      FrameHeader& frame = cursor.header();
+      const FrameState state = frame_state(frame);
+      if (state == FrameState::kFlushed) freeze_one(frame.flush_xid);
+      if (state == FrameState::kFlushed || state == FrameState::kPublished) freeze_one(frame.xid);
+    }
+  }
+  // Nobody comes too late for it any more.
+  if (queue.freed_xid != kNoXid && is_older(queue.freed_xid, horizon))
+    atomic(queue.freed_xid).store(kNoXid, std::memory_order_relaxed);
+}
+
 std::size_t WriteBuffer::retired(QueueNo no, RetiredBatch (&out)[kRetiredSlots]) const noexcept {
   LockGuard guard(locks_, queue_lock(no));
   std::copy_n(queues_[no].retired, queues_[no].retired_count, out);

@@ -294,6 +294,10 @@ class WriteBuffer {
   // many.
   std::uint32_t reclaim(QueueNo queue, std::uint64_t batch) noexcept;
 
+  // Makes the queue's records independent of transaction ids older than `horizon`, which every
+  // snapshot there is sees and no crash can lose: before the ids come round again.
+  void freeze(QueueNo queue, Xid horizon) noexcept;
+
   // The table is gone: throws away what is pending and gives the slot back once nothing is open.
   // For the owner of the table's exclusive lock, at commit. Nothing happens if the slot has changed
   // hands already.

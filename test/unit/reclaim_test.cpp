@@ -274,5 +274,60 @@ TEST(DropQueue, TakesNoNewRows) {
   rig.buffer().discard(open);
 }
 
+// --- ids that come round ---
+
+TEST(Freeze, ComparesIdsAsTheyGoRound) {
+  EXPECT_TRUE(is_older(10, 11));
+  EXPECT_FALSE(is_older(11, 10));
+  EXPECT_FALSE(is_older(11, 11));
+  EXPECT_TRUE(is_older(UINT32_MAX - 5, 10));
+  EXPECT_FALSE(is_older(10, UINT32_MAX - 5));
+  EXPECT_TRUE(is_older(kFrozenXid, UINT32_MAX - 5));
+}
+
+TEST(Freeze, RecordsLoseIdsThatAreOlderThanTheHorizon) {
+  Rig rig;
+  const QueueNo q = rig.open(1);
+  const auto publish = [&](test::RowId id, Xid xid) {
+    std::vector<FrameRef> frames = rig.stage(q, make_rows({id}), xid);
+    rig.publish(frames);
+    return frames[0];
+  };
+  const FrameRef old = publish(1, 10);
+  const FrameRef flushed = publish(2, 11);
+  const FrameRef marked = publish(3, 12);
+  const FrameRef young = publish(4, 50);
+  const FrameRef prepared = rig.stage(q, make_rows({5}), 13)[0];
+  rig.buffer().mark({&flushed, 1}, 20);
+  rig.buffer().finish(q, {&flushed, 1}, flushed.seq, 20, 20);
+  rig.buffer().mark({&marked, 1}, 60);
+  rig.buffer().freeze(q, 30);
+  EXPECT_EQ(rig.header(old).xid, kFrozenXid);
+  EXPECT_EQ(rig.header(old).flush_xid, kNoXid);
+  EXPECT_EQ(rig.header(flushed).flush_xid, kFrozenXid);
+  EXPECT_EQ(rig.header(marked).xid, kFrozenXid);
+  EXPECT_EQ(rig.header(marked).flush_xid, 60u) << "that flush has not committed";
+  EXPECT_EQ(rig.header(young).xid, 50u);
+  EXPECT_EQ(rig.header(prepared).xid, 13u);
+}
+
+TEST(Freeze, NobodyComesTooLateForWhatWasFreedLongAgo) {
+  Rig rig;
+  const QueueNo q = rig.open(1);
+  std::vector<FrameRef> frames = rig.stage(q, make_rows({1}), 10);
+  rig.publish(frames);
+  rig.buffer().finish(q, frames, frames[0].seq, 20, 20);
+  rig.buffer().reclaim(q, UINT64_MAX);
+  Xid freed;
+  EXPECT_TRUE(rig.buffer().is_empty(q, 1, &freed));
+  EXPECT_EQ(freed, 20u);
+  rig.buffer().freeze(q, 20);
+  (void)rig.buffer().is_empty(q, 1, &freed);
+  EXPECT_EQ(freed, 20u);
+  rig.buffer().freeze(q, 21);
+  (void)rig.buffer().is_empty(q, 1, &freed);
+  EXPECT_EQ(freed, kNoXid);
+}
+
 }  // namespace
 }  // namespace pgwc

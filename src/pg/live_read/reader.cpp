@@ -29,10 +29,12 @@ bool sees_transaction(TransactionId xid, Snapshot snapshot) {
          (!XidInMVCCSnapshot(xid, snapshot) && TransactionIdDidCommit(xid));
 }
 
-bool sees_flush(TransactionId xid, Snapshot snapshot) {
+// What is FLUSHED has committed for certain, and the commit log may have forgotten it.
+bool sees_flush(TransactionId xid, bool committed, Snapshot snapshot) {
   CommandId command;
   if (flush::own_pass(xid, &command)) return command < snapshot->curcid;
-  return sees_transaction(xid, snapshot);
+  return committed ? TransactionIdIsCurrentTransactionId(xid) || !XidInMVCCSnapshot(xid, snapshot)
+                   : sees_transaction(xid, snapshot);
 }
 
 void check_freed(TransactionId freed_xid, Oid relation, Snapshot snapshot) {
@@ -62,7 +64,8 @@ bool is_visible(Reader* reader, const FrameHeader& frame) {
   if (frame.flush_xid == kNoXid) return true;
   if (frame.flush_xid != reader->flush_xid) {
     reader->flush_xid = frame.flush_xid;
-    reader->flush_seen = sees_flush(frame.flush_xid, reader->snapshot);
+    reader->flush_seen =
+        sees_flush(frame.flush_xid, frame_state(frame) == FrameState::kFlushed, reader->snapshot);
   }
   return !reader->flush_seen;
 }

@@ -12,6 +12,7 @@ extern "C" {
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/pmsignal.h"
+#include "storage/procarray.h"
 #include "tcop/tcopprot.h"
 #include "utils/wait_event.h"
 }
@@ -79,6 +80,30 @@ void want_what_is_due(DatabaseSlot* slot, TimestampTz now, TimestampTz* next) {
     *next = std::min(*next, due);
   else
     slot->wanted.store(1);
+}
+
+// So many ids are used before records of old ones are looked for.
+#ifdef PGWC_INJECTION
+constexpr TransactionId kFreezeEvery = 1000;
+#else
+constexpr TransactionId kFreezeEvery = 1 << 24;
+#endif
+// Half of all ids cannot be used in this time, and looking costs nothing.
+constexpr std::int64_t kFreezeUs = 600'000'000;
+
+// Records of a table that cannot be flushed may last until transaction ids come round. Those that
+// every snapshot saw at the last look do without, once what was logged then is on disk.
+void freeze_old_records() {
+  static TransactionId looked_at = InvalidTransactionId;
+  static TransactionId horizon;
+  static XLogRecPtr logged;
+  const TransactionId next = ReadNextTransactionId();
+  const bool first = looked_at == InvalidTransactionId;
+  if (!first && (next - looked_at < kFreezeEvery || GetFlushRecPtr(nullptr) < logged)) return;
+  for (QueueNo q = 0; !first && q < buffer().queue_count(); ++q) buffer().freeze(q, horizon);
+  looked_at = next;
+  horizon = GetOldestTransactionIdConsideredRunning();
+  logged = GetXLogInsertRecPtr();
 }
 
 // Starts what is wanted and allowed. Returns when to look again.
@@ -260,11 +285,10 @@ void pgwc_launcher_main(Datum) {
     }
     note_checkpoint();
     const TimestampTz now = GetCurrentTimestamp();
-    const TimestampTz next = std::min(start_wanted(now), sync_if_due(now));
-    const int events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (next == PG_INT64_MAX ? 0 : WL_TIMEOUT);
-    const long timeout =
-        next == PG_INT64_MAX ? -1 : std::max<long>(1, static_cast<long>((next - now) / 1000));
-    (void)WaitLatch(MyLatch, events, timeout, PG_WAIT_EXTENSION);
+    freeze_old_records();
+    const TimestampTz next = std::min({start_wanted(now), sync_if_due(now), now + kFreezeUs});
+    (void)WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | WL_TIMEOUT,
+                    std::max<long>(1, static_cast<long>((next - now) / 1000)), PG_WAIT_EXTENSION);
   }
   stop_in_order();
   // With 0 the postmaster would never start us again, should it be going on.
