@@ -66,7 +66,7 @@ sub crash_at
 	return;
 }
 
-for my $point (qw(reserved frame-filled prepared committed published aborted))
+for my $point (qw(reserved half-copied frame-filled prepared committed published aborted))
 {
 	crash_at($point, 'kill', 'on');
 	crash_at($point, 'kill_server', 'off');

@@ -30,9 +30,11 @@ kill_orphans($node);
 $_->finish for @cut, $flush;
 
 my $log = -s $node->logfile;
-for my $action (qw(kill kill_server kill kill_server))
+for my $try (1 .. 4)
 {
-	configure($node, 'writecache.injection_point' => 'settle-begin', 'writecache.injection_action' => $action);
+	my $point = $try < 3 ? 'settle-begin' : 'settle-judged';
+	my $action = $try % 2 ? 'kill' : 'kill_server';
+	configure($node, 'writecache.injection_point' => $point, 'writecache.injection_action' => $action);
 	# How far the server comes before it dies is its own affair.
 	wait_for {
 		$node->{_pid} = undef;

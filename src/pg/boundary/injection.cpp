@@ -38,6 +38,11 @@ void reach(const char* point) {
   kill(getpid(), std::strcmp(action_setting, "stop") == 0 ? SIGSTOP : SIGKILL);
 }
 
+void copy_half(std::span<const std::byte> place, const void* from) {
+  std::memcpy(const_cast<std::byte*>(place.data()), from, place.size() / 2);
+  reach("half-copied");
+}
+
 bool fails_to_sync() {
   const char* path = getenv("PGWC_TEST_SYNC_FAILS");
   return path != nullptr && access(path, F_OK) == 0;

@@ -9,6 +9,7 @@
 #ifdef PGWC_INJECTION
 
 #include <cstddef>
+#include <span>
 
 namespace pgwc::injection {
 
@@ -16,6 +17,8 @@ void define_settings();
 void reach(const char* point);
 // What a power loss would leave of the file at least: a copy of it, brought up to date at each
 // sync, at the place that the environment variable PGWC_TEST_SYNCED names.
+// Does half of what comes next, then reaches "half-copied".
+void copy_half(std::span<const std::byte> place, const void* from);
 // Whether a sync is to fail: while there is a file at the place that PGWC_TEST_SYNC_FAILS names.
 bool fails_to_sync();
 void keep_synced(const std::byte* data, std::size_t from, std::size_t bytes);
@@ -24,8 +27,10 @@ void keep_synced(const std::byte* data, std::size_t from, std::size_t bytes);
 
 #define PGWC_INJECT(point) ::pgwc::injection::reach(point)
 #define PGWC_KEEP_SYNCED(data, from, bytes) ::pgwc::injection::keep_synced(data, from, bytes)
+#define PGWC_HALF_COPIED(place, from) ::pgwc::injection::copy_half(place, from)
 #define PGWC_FAILS_TO_SYNC() ::pgwc::injection::fails_to_sync()
 #else
+#define PGWC_HALF_COPIED(place, from) static_cast<void>(0)
 #define PGWC_FAILS_TO_SYNC() false
 #define PGWC_KEEP_SYNCED(data, from, bytes) static_cast<void>(0)
 #define PGWC_INJECT(point) static_cast<void>(0)

@@ -367,6 +367,7 @@ void settle() {
           report.rows_incomplete >
       0)
     (void)sync_buffer();
+  PGWC_INJECT("settle-judged");
   if (doubts.power_lost || doubts.ids_reused) server->watermarks_decide.store(1);
   buffer_file().set_settled(GetWALInsertionTimeLine());
   note_checkpoint();

@@ -337,6 +337,7 @@ void pre_commit() {
     std::size_t mark = 0;
     for (std::size_t at = 0; at < stage->used; ++frame) {
       while (mark_end(stage, mark) <= at) ++mark;
+      PGWC_HALF_COPIED(buffer().payload(frames[frame]), stage->data + at);
       at += buffer().fill(frames[frame], reinterpret_cast<const std::byte*>(stage->data) + at, xid,
                           pure, stage->marks[mark].staged_by, frame_count);
       PGWC_INJECT("frame-filled");
