@@ -460,9 +460,14 @@ void drop_what_is_stored(QueueNo queue, std::int32_t attachment) {
   if (server->watermarks_decide.load(std::memory_order_relaxed) == 0) return;
   const std::uint64_t queue_id =
       make_queue_id(MyDatabaseId, static_cast<std::uint32_t>(attachment));
-  LWLockAcquire(server_lock(), LW_EXCLUSIVE);
-  QueueStatus& status = server->queues[queue];
   // A slot that changed hands since the start has new rows only.
+  LWLockAcquire(server_lock(), LW_SHARED);
+  QueueStatus& status = server->queues[queue];
+  const std::uint64_t owner = status.queue_id;
+  const bool applied = status.watermark_applied;
+  LWLockRelease(server_lock());
+  if (applied || (owner != 0 && owner != queue_id)) return;
+  LWLockAcquire(server_lock(), LW_EXCLUSIVE);
   if (status.queue_id == 0) status.queue_id = queue_id;
   const bool wanted = status.queue_id == queue_id && !status.watermark_applied;
   LWLockRelease(server_lock());
