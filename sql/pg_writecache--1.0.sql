@@ -213,7 +213,7 @@ CREATE FUNCTION writecache.buffer_queues(
   OUT rows_captured bigint, OUT bytes_captured bigint, OUT rows_flushed bigint, OUT rows_rejected bigint, OUT batches bigint,
   OUT blocks integer, OUT state text,
   OUT last_flush timestamptz, OUT last_error text, OUT last_error_at timestamptz,
-  OUT failures integer, OUT passing_through boolean)
+  OUT failures integer, OUT passing_through boolean, OUT held_back_by integer)
 RETURNS SETOF record LANGUAGE c AS 'MODULE_PATHNAME', 'pgwc_buffer_queues';
 COMMENT ON FUNCTION writecache.buffer_queues() IS
   'one row per queue of this database in the write buffer; counters since the server started';
@@ -258,7 +258,8 @@ CREATE VIEW writecache.stat_write_back AS
          coalesce(q.rows_flushed, 0) AS rows_flushed, coalesce(q.rows_rejected, 0) AS rows_rejected,
          coalesce(q.batches, 0) AS batches,
          q.last_flush, q.last_error, q.last_error_at,
-         coalesce(q.failures, 0) AS failures, coalesce(q.passing_through, false) AS passing_through
+         coalesce(q.failures, 0) AS failures, coalesce(q.passing_through, false) AS passing_through,
+         q.held_back_by
     FROM writecache.attached a LEFT JOIN writecache.buffer_queues() q USING (attachment)
    WHERE a.mode = 'write_back';
 COMMENT ON VIEW writecache.stat_write_back IS
@@ -279,6 +280,8 @@ COMMENT ON COLUMN writecache.stat_write_back.last_error_at IS 'when that was';
 COMMENT ON COLUMN writecache.stat_write_back.failures IS 'how many flushes have failed since one succeeded';
 COMMENT ON COLUMN writecache.stat_write_back.passing_through IS
   'new rows go straight to the table, because its flushes keep failing: see the setting writecache.pass_through_failures';
+COMMENT ON COLUMN writecache.stat_write_back.held_back_by IS
+  'process id of the session with the oldest snapshot that keeps flushed rows in the buffer; null if none does';
 
 -- ------------------------------------------------------------------------------------------------------------------
 -- The row cache

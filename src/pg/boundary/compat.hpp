@@ -18,6 +18,7 @@ extern "C" {
 #include "optimizer/appendinfo.h"
 #include "storage/proc.h"
 #include "storage/procarray.h"
+#include "storage/sinvaladt.h"
 #include "utils/acl.h"
 #include "utils/backend_status.h"
 #include "utils/fmgroids.h"
@@ -38,6 +39,15 @@ inline int my_proc_number() {
   return MyProcNumber;
 #else
   return MyProc->pgprocno;
+#endif
+}
+
+// Null if it has ended.
+inline PGPROC* process_of(const VirtualTransactionId& transaction) {
+#if PG_VERSION_NUM >= 170000
+  return ProcNumberGetProc(transaction.procNumber);
+#else
+  return BackendIdGetProc(transaction.backendId);
 #endif
 }
 

@@ -56,8 +56,8 @@ PGWC_FUNCTION(pgwc_buffer_queues) {
     QueueStatus status = server->queues[q];
     LWLockRelease(server_lock());
     if (status.queue_id != view.id) status = {};
-    Datum values[16];
-    bool nulls[16] = {};
+    Datum values[17];
+    bool nulls[17] = {};
     int n = 0;
     values[n++] = Int32GetDatum(static_cast<std::int32_t>(view.id & 0xFFFFFFFF));
     values[n++] = int64_of(view.pending_rows);
@@ -80,6 +80,9 @@ PGWC_FUNCTION(pgwc_buffer_queues) {
     values[n++] = TimestampTzGetDatum(status.last_error_at);
     values[n++] = Int32GetDatum(static_cast<std::int32_t>(status.failures));
     values[n++] = BoolGetDatum(flush::passes_through(q, view.id));
+    const int holder = flush::held_back_by(q);
+    nulls[n] = holder == 0;
+    values[n++] = Int32GetDatum(holder);
     tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
   }
   PG_RETURN_VOID();

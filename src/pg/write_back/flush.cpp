@@ -474,6 +474,38 @@ void drop_what_is_stored(QueueNo queue, std::int32_t attachment) {
   if (wanted) apply_watermark(queue, attachment, queue_id);
 }
 
+namespace {
+
+// Sessions of this database with a snapshot that may not see the flush, this one left out.
+VirtualTransactionId* holders_of(const RetiredBatch& batch, int* count) {
+  return GetCurrentVirtualXIDs(batch.flush_xid, true, false, PROC_IS_AUTOVACUUM | PROC_IN_VACUUM,
+                               count);
+}
+
+}  // namespace
+
+int held_back_by(QueueNo queue) {
+  RetiredBatch retired[kRetiredSlots];
+  if (buffer().retired(queue, retired) == 0) return 0;
+  int count;
+  VirtualTransactionId* holders = holders_of(retired[0], &count);
+  int pid = 0;
+  TransactionId oldest = InvalidTransactionId;
+  for (int i = 0; i < count; ++i) {
+    // Read without a lock: it may be a snapshot later by now, or another session's.
+    const PGPROC* process = compat::process_of(holders[i]);
+    if (process == nullptr) continue;
+    const TransactionId xmin = process->xmin;
+    if (!TransactionIdIsValid(xmin) ||
+        (TransactionIdIsValid(oldest) && !TransactionIdPrecedes(xmin, oldest)))
+      continue;
+    oldest = xmin;
+    pid = process->pid;
+  }
+  pfree(holders);
+  return pid;
+}
+
 bool release_retired(QueueNo queue) {
   RetiredBatch retired[kRetiredSlots];
   const std::size_t count = buffer().retired(queue, retired);
@@ -486,8 +518,7 @@ bool release_retired(QueueNo queue) {
     if (retired[i].lsn > static_cast<std::uint64_t>(GetFlushRecPtr(nullptr))) break;
     if (!full) {
       int holders;
-      VirtualTransactionId* vxids = GetCurrentVirtualXIDs(
-          retired[i].flush_xid, true, false, PROC_IS_AUTOVACUUM | PROC_IN_VACUUM, &holders);
+      VirtualTransactionId* vxids = holders_of(retired[i], &holders);
       pfree(vxids);
       if (holders > 0) break;
     }

@@ -32,6 +32,10 @@ void drop_what_is_stored(QueueNo queue, std::int32_t attachment);
 // The same, but no row goes to the table: all are rejected.
 std::uint64_t reject_here(Relation relation, std::int32_t attachment, QueueNo queue);
 
+// The process id of the session with the oldest of the snapshots that keep stored rows of the queue
+// in the buffer; 0 if there is none.
+int held_back_by(QueueNo queue);
+
 // Frees blocks whose stored rows no snapshot needs from the buffer any more. True if some wait for
 // snapshots.
 bool release_retired(QueueNo queue);
