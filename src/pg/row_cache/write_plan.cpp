@@ -154,7 +154,9 @@ bool is_concerned(const PlannedStmt* statement, const ModifyTable* modify) {
     const Oid relation = relation_of(statement, lfirst_int(cell));
     relations = lappend_oid(relations, relation);
     const Attachment* attachment = attachments::find_cached(relation);
-    any = any || (attachment != nullptr && attachment->mode != Mode::kWriteAround);
+    // Of a view, INSTEAD OF triggers write what no place stands behind.
+    any = any || (attachment != nullptr && attachment->mode != Mode::kWriteAround &&
+                  get_rel_relkind(relation) != RELKIND_VIEW);
   }
   if (!any) return false;
   const Oid root =

@@ -7,6 +7,7 @@
 #include "pg/row_cache/store.hpp"
 
 extern "C" {
+#include "access/htup_details.h"
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "utils/snapmgr.h"
@@ -53,6 +54,7 @@ struct Hasher {
   Oid index;
   TransactionId index_xmin;
   int count;
+  bool may_query;  // functions of users do, and so may those that call them
   MemoryContext memory;
   KeyPart parts[INDEX_MAX_KEYS];
 };
@@ -69,7 +71,12 @@ void learn(const CachedKey& key) {
   MemoryContextReset(hasher.memory);
   MemoryContext old = MemoryContextSwitchTo(hasher.memory);
   memset(hasher.parts, 0, sizeof(hasher.parts));
-  for (int i = 0; i < key.count; ++i) make_key_part(&hasher.parts[i], key.columns[i]);
+  hasher.may_query = false;
+  for (int i = 0; i < key.count; ++i) {
+    make_key_part(&hasher.parts[i], key.columns[i]);
+    hasher.may_query = hasher.may_query || key.columns[i].type >= FirstNormalObjectId ||
+                       hasher.parts[i].hash.fn_oid >= FirstNormalObjectId;
+  }
   MemoryContextSwitchTo(old);
   hasher.index = key.index;
   hasher.index_xmin = key.index_xmin;
@@ -124,11 +131,19 @@ bool hash_of(TupleTableSlot* row, std::uint64_t* hash) {
   return true;
 }
 
+// Queries and values that are kept elsewhere are read with one; at this time there is none.
+void take_snapshot_for(TupleTableSlot* row) {
+  const HeapTuple tuple = reinterpret_cast<const BufferHeapTupleTableSlot*>(row)->base.tuple;
+  if ((hasher.may_query || HeapTupleHasExternal(tuple)) && !ActiveSnapshotSet())
+    PushActiveSnapshot(GetTransactionSnapshot());
+}
+
 void prepare(Source* source, const Note& note, std::size_t* bytes) {
   Snapshot snapshot = note.fate == Fate::kPut ? SnapshotSelf : SnapshotAny;
   ItemPointerData place = note.place;
   // What was changed or deleted again by this transaction is not to be put.
   if (!table_tuple_fetch_row_version(source->relation, &place, snapshot, source->slot)) return;
+  take_snapshot_for(source->slot);
   Change change{};
   change.key.space = source->space;
   change.epoch = source->epoch;
@@ -159,6 +174,7 @@ void prepare_all() {
   Source source{};
   Oid opened = InvalidOid;
   bool usable = false;
+  const bool had_snapshot = ActiveSnapshotSet();
   std::size_t bytes = 0;
   for (int i = 0; i < note_count && bytes < kMaxBytes; ++i) {
     CHECK_FOR_INTERRUPTS();
@@ -171,6 +187,7 @@ void prepare_all() {
     if (usable) prepare(&source, note, &bytes);
   }
   close(&source);
+  if (ActiveSnapshotSet() && !had_snapshot) PopActiveSnapshot();
   MemoryContextSwitchTo(old);
   note_count = 0;
 }
