@@ -24,7 +24,8 @@ def expect(counts):
                                    "ROLLBACK TO", "RELEASE", "ROLLBACK TO after an error"))
     counts.expect("writes", [*writes.KINDS, "without BEGIN"])
     counts.expect("DDL", ddl.KINDS)
-    counts.expect("troubles", ["flush()", *troubles.WAYS, *(f"flush stops at {point}" for point in troubles.FLUSH_POINTS)])
+    counts.expect("troubles", ["flush()", *troubles.WAYS, *(f"flush stops at {point}" for point in troubles.FLUSH_POINTS),
+                                *(f"death at {point}" for point in troubles.FLUSH_POINTS)])
 
 
 class Episode:
@@ -36,11 +37,11 @@ class Episode:
         self.seed = f"{seed} episode {number}"
         self.rng = random.Random(self.seed)
         self.crashes = self.rng.random() < 0.3
-        self.freezes = self.rng.random() < 0.4
+        self.freezes = self.rng.random() < (0.7 if self.crashes else 0.3)
         self.unlogged = not self.crashes and self.rng.random() < 0.5  # then nothing of a transaction is in the WAL
         self.ddl = self.rng.choice((0, 0.5, 1))
         self.steps_wanted = self.rng.choice((300, 600, 1000))
-        self.drains = self.rng.choice((0.1, 0.3, 1))  # how much of what empties the buffer is done
+        self.drains = self.rng.choice((0.02, 0.1, 0.4))  # how much of what empties the buffer is done
         self.overlap = self.rng.choice((0, 0.2, 0.5))
         self.tables = tables.make(self.rng)
         self.by_name = {t.name: t for t in self.tables}

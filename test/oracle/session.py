@@ -103,7 +103,7 @@ class Session:
         isolation = self.rng.choice(("READ COMMITTED",) * 5 + ("REPEATABLE READ",) * 4 + ("SERIALIZABLE",))
         yield Do(f"BEGIN ISOLATION LEVEL {isolation}")
         self.counts.add("transactions", isolation)
-        self.isolation, self.savepoints, self.cursors = isolation, 0, []
+        self.isolation, self.savepoints, self.cursors, self.unpreparable = isolation, 0, [], False
         self.snapshot_at = self.world.clock()
         for _ in range(self.rng.randint(1, 9)):
             try:
@@ -126,7 +126,7 @@ class Session:
             yield Do("COMMIT")
             self.counts.add("transactions", "COMMIT")
             self.held = [c for c in self.cursors if c["held"] and not c["ended"]]
-        elif roll < 0.92 or self.isolation == "SERIALIZABLE" or len(self.world.gids) > 2 or self.cursors:
+        elif roll < 0.92 or self.isolation == "SERIALIZABLE" or len(self.world.gids) > 2 or self.unpreparable:
             yield Do("ROLLBACK")
             self.counts.add("transactions", "ROLLBACK")
         else:

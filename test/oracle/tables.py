@@ -95,8 +95,8 @@ def setup(tables, rng, unlogged):
             yield side(REFERENCES, "wb")
             yield side(REFERENCES, "tw").replace("CREATE TABLE", "CREATE UNLOGGED TABLE" if unlogged else "CREATE TABLE")
         for name in table.attached:
-            interval = rng.choice(("1 day", "1 day", "30 ms", "3 ms"))
-            rows = rng.choice((20, 100000, 100000))
+            interval = rng.choice(("1 day", "1 day", "1 day", "30 ms", "3 ms"))
+            rows = rng.choice((20, 100000, 100000, 100000))
             yield f"SELECT writecache.attach('wb.{name}', 'write_back', flush_interval => '{interval}', flush_rows => {rows})"
 
 

@@ -23,7 +23,9 @@ class Troubles:
             self.frozen -= 1
             if not self.frozen or self.world.stopping:
                 self.thaw()
-        elif self.world.freezes and not self.world.stopping and self.rng.random() < 0.01:
+            elif self.world.crashes and not self.expected and self.rng.random() < 0.15:
+                self.kill_in_flush(scheduler)
+        elif self.world.freezes and not self.world.stopping and self.rng.random() < 0.02:
             self.freeze()
         if self.world.crashes and not self.world.stopping and not self.frozen and not self.expected and self.rng.random() < 0.006:
             self.crash(scheduler)
@@ -37,14 +39,35 @@ class Troubles:
         self.cluster.reload()
         self.frozen = self.rng.choice((10, 30, 60))
         self.at_point = point
+        self.flusher = self.cluster.connect("flusher")
+        self.flusher.send("SELECT writecache.flush()")  # its answer does not matter
 
     def nobody_can_go_on(self):
         """All wait, maybe for the flush that stands still: then no step would ever end that."""
         if self.frozen and all(s.busy_since is None or s.blocked for s in self.world.sessions):
             self.thaw()
 
+    def kill_in_flush(self, scheduler):
+        """Whoever has stopped half-way through a flush dies there."""
+        stopped = self.cluster.stopped()
+        if not stopped:
+            return
+        self.frozen = 0
+        if self.rng.random() < 0.7:  # what has been committed without waiting for the disk is there, too
+            self.world.control.run("SELECT pg_logical_emit_message(true, 'oracle', '')")
+        self.world.note(None, f"-- kill_in_flush at {self.at_point}")
+        self.world.counts.add("troubles", f"death at {self.at_point}")
+        self.cluster.configure("inject", {})
+        self.cluster.reload()
+        for pid in stopped:
+            send(pid, signal.SIGKILL)
+        self.flusher.close()
+        self.wait_down()
+        self.recover(scheduler)
+
     def thaw(self):
         self.frozen = 0
+        self.flusher.close()
         stopped = len(self.cluster.stopped())
         self.world.note(None, f"-- flushes go on: {stopped} had stopped")
         self.world.counts.add("troubles", f"flush stops at {self.at_point}", stopped)

@@ -158,7 +158,9 @@ class Writes:
             yield from self.pair_of_one_snapshot(f"SELECT @.refer({self.v.fresh_ids(1)}, {self.v.known_id()})")
 
     def lock_table(self):
+        """It may store what is pending in this transaction, which then cannot be prepared."""
         table = self.table()
+        self.s.unpreparable = True
         yield from self.pair(f"LOCK TABLE @.{table.name} IN {self.v.one('SHARE', 'SHARE ROW EXCLUSIVE', 'ROW EXCLUSIVE')} MODE")
 
     def update_from(self):
