@@ -4,7 +4,7 @@ from scheduler import Do
 from tables import side
 
 
-KINDS = {"add_column": 1, "drop_column": 1, "index": 2, "reindex": 1, "truncate": 1, "vacuum": 1, "analyze": 1, "cluster": 1, "option": 1,
+KINDS = {"add_column": 2, "drop_column": 3, "index": 2, "reindex": 1, "truncate": 1, "vacuum": 1, "analyze": 1, "cluster": 1, "option": 1,
          "attach_again": 1}
 
 

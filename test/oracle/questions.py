@@ -124,7 +124,7 @@ class Questions:
     def by_new_table(self, query):
         if query.role:
             return
-        name = f"made_{self.s.number}"
+        name = f"made_{self.world.clock()}"
         yield from self.hold()
         # Not unlogged where there are crashes: PostgreSQL does not start after one that lost the record of a failed CREATE.
         kind = "UNLOGGED TABLE" if self.world.unlogged else "TABLE"
