@@ -214,8 +214,14 @@ CREATE TABLE ab (a int, b int, PRIMARY KEY (a, b));
 SELECT throws_ok($$SELECT writecache.attach('ab', 'write_around', key => '{a,a}')$$, '42809', 'cannot cache rows of "ab"', 'a column twice');
 SELECT throws_ok($$SELECT writecache.attach('ab', 'write_around', key => '{a}')$$, '42809', 'cannot cache rows of "ab"', 'a part of a key');
 SELECT lives_ok($$SELECT writecache.attach('ab', 'write_around', key => '{b,a}')$$, 'in another order');
-INSERT INTO ab VALUES (1, 2);
-SELECT is(writecache.get(NULL::ab, 1, 2), '(1,2)'::ab, 'get takes them in the order of the index');
+INSERT INTO ab VALUES (1, 2), (2, 3);
+SELECT is(writecache.get(NULL::ab, 2, 1), '(1,2)'::ab, 'get takes them in the order of attach') FROM generate_series(1, 2);
+SELECT is(writecache.get(NULL::ab, 1, 2), NULL);
+SELECT results_eq('SELECT a, b FROM writecache.get_many(NULL::ab, ARRAY[3, 2], ARRAY[2, 1])', 'VALUES (2, 3), (1, 2)', 'get_many, too');
+SELECT is((SELECT b FROM ab WHERE a = 1 AND b = 2), 2);
+SELECT is(writecache.evict('ab', 2, 1), true, 'and evict');
+SELECT is(writecache.warm('ab', 'SELECT 3, 2'), 1::bigint, 'and warm');
+SELECT is(writecache.evict('ab', 3, 2), true);
 DROP TABLE ab;
 -- One row, two of its columns.
 SELECT is((SELECT count(*) FROM m x JOIN m y ON y.a = x.b AND y.b = x.a AND y.c = x.c), 27::bigint);

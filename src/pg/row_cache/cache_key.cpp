@@ -94,6 +94,7 @@ void describe(Relation relation, Relation index, CachedKey* key) {
   for (int i = 0; i < key->count; ++i) {
     KeyColumn& column = key->columns[i];
     column.attribute = form->indkey.values[i];
+    column.place = static_cast<std::int16_t>(i);
     column.opfamily = index->rd_opfamily[i];
     column.type = value_type(relation, column.attribute, index->rd_opcintype[i]);
     column.collation = index->rd_indcollation[i];
@@ -102,11 +103,26 @@ void describe(Relation relation, Relation index, CachedKey* key) {
   }
 }
 
+void place_columns(Relation relation, Datum names, CachedKey* key) {
+  Datum* named;
+  int count;
+  deconstruct_array(DatumGetArrayTypeP(names), TEXTOID, -1, false, TYPALIGN_INT, &named, nullptr,
+                    &count);
+  for (int n = 0; n < count; ++n) {
+    const AttrNumber attribute =
+        get_attnum(RelationGetRelid(relation), TextDatumGetCString(named[n]));
+    for (int i = 0; i < key->count; ++i)
+      if (key->columns[i].attribute == attribute)
+        key->columns[i].place = static_cast<std::int16_t>(n);
+  }
+}
+
 void describe_indexed(Relation relation, Datum names, CachedKey* key) {
   const char* reason;
   Relation index = cache_key::open_index(relation, names, &reason);
   if (index == nullptr) return;
   describe(relation, index, key);
+  if (names != 0) place_columns(relation, names, key);
   key->cached = true;
   index_close(index, NoLock);
 }
@@ -122,6 +138,7 @@ void describe_named(Relation relation, Datum names, CachedKey* key) {
   for (int i = 0; i < count; ++i) {
     KeyColumn& column = key->columns[i];
     column.attribute = get_attnum(RelationGetRelid(relation), TextDatumGetCString(wanted[i]));
+    column.place = static_cast<std::int16_t>(i);
     if (column.attribute <= 0) return;
     const FormData_pg_attribute* attribute =
         TupleDescAttr(RelationGetDescr(relation), column.attribute - 1);

@@ -17,8 +17,9 @@ enum class HashBy : std::uint8_t { kFunction, kImage, kNothing };
 // One key column.
 struct KeyColumn {
   AttrNumber attribute;
-  Oid opfamily;  // of the index, else of the type
-  Oid type;      // of the values, domains taken off
+  std::int16_t place;  // in the order in which users name the columns
+  Oid opfamily;        // of the index, else of the type
+  Oid type;            // of the values, domains taken off
   Oid collation;
   Oid equal_op;  // of the type with itself
 };

@@ -105,7 +105,8 @@ void read_key_arguments(KeyArguments* result, FunctionCallInfo fcinfo, int first
   begin(result, PG_NARGS() - first, key, relation);
   result->arrays = arrays;
   for (int i = 0; i < key.count; ++i) {
-    Oid given = get_fn_expr_argtype(fcinfo->flinfo, first + i);
+    const int number = first + key.columns[i].place;
+    Oid given = get_fn_expr_argtype(fcinfo->flinfo, number);
     if (arrays) {
       const Oid element = get_base_element_type(given);
       if (!OidIsValid(element))
@@ -114,7 +115,7 @@ void read_key_arguments(KeyArguments* result, FunctionCallInfo fcinfo, int first
                        column_name(relation, key.columns[i])));
       given = element;
     }
-    result->arguments[i].number = first + i;
+    result->arguments[i].number = number;
     describe(result, i, given, key.columns[i], relation);
   }
 }
@@ -123,8 +124,9 @@ void read_key_columns(KeyArguments* result, TupleDesc columns, const CachedKey& 
                       Relation relation) {
   begin(result, columns->natts, key, relation);
   for (int i = 0; i < key.count; ++i) {
-    result->arguments[i].number = i + 1;
-    describe(result, i, TupleDescAttr(columns, i)->atttypid, key.columns[i], relation);
+    const int place = key.columns[i].place;
+    result->arguments[i].number = place + 1;
+    describe(result, i, TupleDescAttr(columns, place)->atttypid, key.columns[i], relation);
   }
 }
 

@@ -113,7 +113,7 @@ bool warm_key(Warm* warm, Fetcher* fetcher, KeyArguments* arguments, const Datum
 bool take_key(const KeyArguments& arguments, HeapTuple tuple, TupleDesc desc, Datum* values) {
   for (int i = 0; i < arguments.count; ++i) {
     bool is_null;
-    values[i] = SPI_getbinval(tuple, desc, i + 1, &is_null);
+    values[i] = SPI_getbinval(tuple, desc, arguments.arguments[i].number, &is_null);
     if (is_null) return false;
     values[i] = convert_key_value(&arguments.arguments[i], values[i]);
   }
