@@ -537,7 +537,7 @@ void WriteBuffer::mark(std::span<const FrameRef> frames, Xid flush_xid) noexcept
 }
 
 void WriteBuffer::finish(QueueNo no, std::span<const FrameRef> frames, std::uint64_t through,
-                         Xid flush_xid, std::uint64_t lsn) noexcept {
+                         Xid flush_xid, std::uint64_t lsn, std::int64_t now_us) noexcept {
   LockGuard guard(locks_, queue_lock(no));
   Queue& queue = queues_[no];
   const std::uint64_t batch = queue.next_batch;
@@ -564,7 +564,7 @@ void WriteBuffer::finish(QueueNo no, std::span<const FrameRef> frames, std::uint
   RetiredBatch& slot =
       queue
           .retired[queue.retired_count < kRetiredSlots ? queue.retired_count++ : kRetiredSlots - 1];
-  slot = {batch, lsn, flush_xid, 0};
+  slot = {batch, lsn, now_us, flush_xid, 0};
 }
 
 void WriteBuffer::freeze(QueueNo no, Xid horizon) noexcept {

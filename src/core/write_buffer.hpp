@@ -99,6 +99,7 @@ static_assert(sizeof(BlockDesc) == 64);
 struct RetiredBatch {
   std::uint64_t batch;
   std::uint64_t lsn;
+  std::int64_t finished_us;
   Xid flush_xid;
   std::uint32_t unused;
 };
@@ -281,11 +282,12 @@ class WriteBuffer {
   // The flush failed or was rolled back: the frames are unflushed again.
   void cancel(std::span<const FrameRef> frames) noexcept { mark(frames, kNoXid); }
 
-  // The flush committed at `lsn`: the frames are done, their blocks reusable after reclaim(). All
-  // frames of a take(), or none: later ones may not be finished before earlier ones. What a
-  // drop_queue() has thrown away in the meantime is passed over.
+  // The flush committed at `lsn`, and everybody could see that by `now_us`: the frames are done,
+  // their blocks reusable after reclaim(). All frames of a take(), or none: later ones may not be
+  // finished before earlier ones. What a drop_queue() has thrown away in the meantime is passed
+  // over.
   void finish(QueueNo queue, std::span<const FrameRef> frames, std::uint64_t through, Xid flush_xid,
-              std::uint64_t lsn) noexcept;
+              std::uint64_t lsn, std::int64_t now_us = 0) noexcept;
 
   // Copies the batches that wait for snapshots to end, oldest first; returns their number.
   std::size_t retired(QueueNo queue, RetiredBatch (&out)[kRetiredSlots]) const noexcept;

@@ -51,6 +51,15 @@ inline PGPROC* process_of(const VirtualTransactionId& transaction) {
 #endif
 }
 
+// The i-th entry, from 1, of this process's copy of what all sessions are doing.
+inline LocalPgBackendStatus* local_status(int i) {
+#if PG_VERSION_NUM >= 160000
+  return pgstat_get_local_beentry_by_index(i);
+#else
+  return pgstat_fetch_stat_local_beentry(i);
+#endif
+}
+
 inline Latch* latch_of(int proc_number) { return &ProcGlobal->allProcs[proc_number].procLatch; }
 
 // The oldest transaction whose fate the commit log still knows.

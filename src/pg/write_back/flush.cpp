@@ -15,6 +15,7 @@
 #include "pg/tables/catalog.hpp"
 #include "pg/write_back/constraint_mode.hpp"
 #include "pg/write_back/referenced.hpp"
+#include "pg/write_back/snapshots.hpp"
 #include "pg/write_back/reject.hpp"
 #include "pg/write_back/store.hpp"
 
@@ -299,7 +300,7 @@ void end_passes(XactEvent event) {
     PGWC_INJECT("flush-committed");
     for (const Pass* pass = passes; pass != nullptr; pass = pass->next) {
       buffer().finish(pass->queue, {pass->frames, pass->count}, pass->through, pass->xid,
-                      static_cast<std::uint64_t>(XactLastCommitEnd));
+                      static_cast<std::uint64_t>(XactLastCommitEnd), GetCurrentTimestamp());
       note_success(pass->queue, pass->queue_id, pass->rejected);
     }
     passes = nullptr;
@@ -474,21 +475,11 @@ void drop_what_is_stored(QueueNo queue, std::int32_t attachment) {
   if (wanted) apply_watermark(queue, attachment, queue_id);
 }
 
-namespace {
-
-// Sessions of this database with a snapshot that may not see the flush, this one left out.
-VirtualTransactionId* holders_of(const RetiredBatch& batch, int* count) {
-  return GetCurrentVirtualXIDs(batch.flush_xid, true, false, PROC_IS_AUTOVACUUM | PROC_IN_VACUUM,
-                               count);
-}
-
-}  // namespace
-
 int held_back_by(QueueNo queue) {
   RetiredBatch retired[kRetiredSlots];
   if (buffer().retired(queue, retired) == 0) return 0;
   int count;
-  VirtualTransactionId* holders = holders_of(retired[0], &count);
+  VirtualTransactionId* holders = snapshots::holders_of(retired[0].flush_xid, &count);
   int pid = 0;
   TransactionId oldest = InvalidTransactionId;
   for (int i = 0; i < count; ++i) {
@@ -511,17 +502,10 @@ bool release_retired(QueueNo queue) {
   const std::size_t count = buffer().retired(queue, retired);
   std::uint64_t free_through = 0;
   std::size_t i = 0;
-  // A snapshot that is held for hours must not stop the writers: when room runs out the copies go
-  // all the same.
   const bool full = running_full();
   for (; i < count; ++i) {
     if (retired[i].lsn > static_cast<std::uint64_t>(GetFlushRecPtr(nullptr))) break;
-    if (!full) {
-      int holders;
-      VirtualTransactionId* vxids = holders_of(retired[i], &holders);
-      pfree(vxids);
-      if (holders > 0) break;
-    }
+    if (snapshots::need(retired[i].flush_xid, retired[i].finished_us, full)) break;
     free_through = retired[i].batch;
   }
   if (free_through > 0) PGWC_INJECT("before-free");

@@ -13,6 +13,7 @@ extern "C" {
 #include "access/detoast.h"
 #include "access/xlog.h"
 #include "commands/trigger.h"
+#include "storage/proc.h"
 #include "utils/syscache.h"
 }
 
@@ -281,8 +282,12 @@ Outcome reserve(Stage* stage, const RoomWait& wait) {
   // ever. DDL that waits for our lock on a table keeps the worker off it.
   const bool locked_out =
       wait.since != 0 && database != nullptr && database->locked_out.load() >= wait.since;
-  return locked_out || TransactionIdIsValid(GetTopTransactionIdIfAny()) ? Outcome::kToTable
-                                                                        : Outcome::kFull;
+  // Nor must room wait for a snapshot of ours.
+  InvalidateCatalogSnapshot();
+  return locked_out || TransactionIdIsValid(GetTopTransactionIdIfAny()) ||
+                 TransactionIdIsValid(MyProc->xmin)
+             ? Outcome::kToTable
+             : Outcome::kFull;
 }
 
 // Rows of a table that this transaction has dropped go with it.
