@@ -14,7 +14,9 @@ extern "C" {
 #include "optimizer/pathnode.h"
 #include "optimizer/paths.h"
 #include "optimizer/plancat.h"
+#include "parser/analyze.h"
 #include "parser/parsetree.h"
+#include "tcop/pquery.h"
 }
 
 namespace pgwc::live_read {
@@ -22,6 +24,25 @@ namespace pgwc::live_read {
 namespace {
 
 constinit set_rel_pathlist_hook_type previous_pathlist = nullptr;
+constinit post_parse_analyze_hook_type previous_analyze = nullptr;
+
+// The query that was analyzed last, and at which statement.
+constinit const Query* analyzed = nullptr;
+constinit TimestampTz analyzed_at = 0;
+
+void analyze(ParseState* state, Query* query, JumbleState* jumble) {
+  if (previous_analyze) previous_analyze(state, query, jumble);
+  analyzed = query;
+  analyzed_at = GetCurrentStatementStartTimestamp();
+}
+
+// Whether the plan is for one execution, right now: a statement of the simple protocol, which has
+// no portal yet. What goes to the plan cache is planned from copies.
+bool is_planned_once(const PlannerInfo* root) {
+  if (ActivePortal != nullptr) return false;
+  while (root->parent_root != nullptr) root = root->parent_root;
+  return root->parse == analyzed && analyzed_at == GetCurrentStatementStartTimestamp();
+}
 
 bool is_source(Oid relation, bool readable) {
   const Attachment* attachment = attachments::find_write_back(relation);
@@ -35,6 +56,20 @@ bool is_reached_through_parent(PlannerInfo* root, Index rti) {
   if (info == nullptr) return false;
   const RangeTblEntry* parent = planner_rt_fetch(info->parent_relid, root);
   return parent->rtekind == RTE_RELATION && parent->relkind == RELKIND_PARTITIONED_TABLE;
+}
+
+bool are_empty(const List* sources) {
+  if (!buffer().settled()) return false;
+  const ListCell* cell;
+  foreach (cell, sources) {
+    Attachment* attachment = attachments::find_write_back(lfirst_oid(cell));
+    if (attachment == nullptr) continue;
+    const QueueNo queue = attachments::find_queue(attachment);
+    TransactionId freed_xid;
+    if (queue != kNoQueueNo && !buffer().is_empty(queue, attachment->queue_id(), &freed_xid))
+      return false;
+  }
+  return true;
 }
 
 // The rest steps aside: what it needs is stored before the statement runs.
@@ -85,6 +120,9 @@ void set_pathlist(PlannerInfo* root, RelOptInfo* rel, Index rti, RangeTblEntry* 
     sources = sources_of(entry->relid, true);
   }
   if (sources == NIL || !can_merge(root, rel, rti, entry)) return;
+  // Rows that come in between the planning and the execution are seen to when the executor starts,
+  // as for any plan that does not read what is pending (freshness.cpp).
+  if (is_planned_once(root) && are_empty(sources)) return;
 
   List* paths = rel->pathlist;
   List* partial = rel->partial_pathlist;
@@ -123,6 +161,8 @@ List* sources_of(Oid relation, bool readable) {
 void install_planner_hooks() {
   previous_pathlist = set_rel_pathlist_hook;
   set_rel_pathlist_hook = set_pathlist;
+  previous_analyze = post_parse_analyze_hook;
+  post_parse_analyze_hook = analyze;
 }
 
 }  // namespace pgwc::live_read

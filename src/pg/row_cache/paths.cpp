@@ -213,14 +213,14 @@ void set_pathlist(PlannerInfo* root, RelOptInfo* rel, Index rti, RangeTblEntry* 
       (entry->relkind != RELKIND_RELATION && entry->relkind != RELKIND_MATVIEW) || !enabled() ||
       attachments::is_stranger(entry->relid) || !attachments::any() || is_dummy_rel(rel))
     return;
+  const CachedKey* found = cache_key::find_indexed(entry->relid);
+  if (found == nullptr) return;
+  const CachedKey key = *found;
   const CmdType command = root->parse->commandType;
   // Rows that are locked, or checked again later, are read by their place in the table.
   if ((command != CMD_SELECT && command != CMD_INSERT) || root->rowMarks != NIL ||
       entry->tablesample != nullptr || uses_place(rel, rti, entry))
     return;
-  const CachedKey* found = cache_key::find_indexed(entry->relid);
-  if (found == nullptr) return;
-  const CachedKey key = *found;
   IndexOptInfo* index = find_index(rel, key.index);
   if (index == nullptr) return;
   if (!TransactionIdPrecedes(key.index_xmin, TransactionXmin)) {
