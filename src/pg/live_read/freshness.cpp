@@ -82,11 +82,45 @@ bool is_merged(Index entry, Oid source, const List* scans, const Index* parents)
   return false;
 }
 
-// Attached tables of the statement whose buffered rows its plan does not read. Who changes or locks
-// rows needs them all; a mere reader may have switched them off.
+// Who changes or locks rows needs all that are buffered; a mere reader may have switched them off.
+bool reads_only(const PlannedStmt* statement) {
+  return statement->resultRelations == NIL && statement->rowMarks == NIL;
+}
+
+bool is_read(const PlannedStmt* statement, const RangeTblEntry* entry, Index index) {
+  return entry->rtekind == RTE_RELATION && entry->relkind != RELKIND_VIEW &&
+         entry->relid != storing_into() && !own_rows::is_insert_target_only(statement, index);
+}
+
+// Whether the snapshot sees nothing in the buffer for any table of the statement, as is so most of
+// the time: then it does not matter what the plan reads.
+bool has_nothing_pending(const PlannedStmt* statement, Snapshot snapshot) {
+  if (!buffer().settled()) return false;
+  const bool reading = reads_only(statement);
+  if (reading && !settings::read_pending) return true;
+  Index index = 0;
+  const ListCell* cell;
+  foreach (cell, statement->rtable) {
+    const auto* entry = lfirst_node(RangeTblEntry, cell);
+    ++index;
+    if (!is_read(statement, entry, index)) continue;
+    const ListCell* source;
+    foreach (source, live_read::sources_of(entry->relid, reading)) {
+      const Oid relation = lfirst_oid(source);
+      Attachment* attachment = attachments::find_write_back(relation);
+      if (attachment == nullptr) continue;
+      const QueueNo queue = attachments::find_queue(attachment);
+      if (queue != kNoQueueNo &&
+          !live_read::is_empty(queue, attachment->queue_id(), relation, snapshot))
+        return false;
+    }
+  }
+  return true;
+}
+
+// Attached tables of the statement whose buffered rows its plan does not read.
 List* missed_sources(const PlannedStmt* statement) {
-  const bool reads_only = statement->resultRelations == NIL && statement->rowMarks == NIL;
-  if (reads_only && !settings::read_pending) return NIL;
+  if (reads_only(statement) && !settings::read_pending) return NIL;
   const Index* parents = nullptr;
   const List* scans = NIL;
   List* missed = NIL;
@@ -95,10 +129,8 @@ List* missed_sources(const PlannedStmt* statement) {
   foreach (cell, statement->rtable) {
     const auto* entry = lfirst_node(RangeTblEntry, cell);
     ++index;
-    if (entry->rtekind != RTE_RELATION || entry->relkind == RELKIND_VIEW ||
-        entry->relid == storing_into() || own_rows::is_insert_target_only(statement, index))
-      continue;
-    const List* sources = live_read::sources_of(entry->relid, reads_only);
+    if (!is_read(statement, entry, index)) continue;
+    const List* sources = live_read::sources_of(entry->relid, reads_only(statement));
     if (sources == NIL) continue;
     if (parents == nullptr) {
       parents = parents_of_entries(statement);
@@ -181,6 +213,7 @@ void freshen(QueryDesc* query) {
   const CommandId command = snapshot->curcid;
   const bool newest = command == GetCurrentCommandId(false);
   bool stored = await_referencing(query->plannedstmt);
+  if (!stored && has_nothing_pending(query->plannedstmt, snapshot)) return;
   const List* missed = missed_sources(query->plannedstmt);
   TimestampTz deadline = 0;
   for (bool again = false;; again = true) {

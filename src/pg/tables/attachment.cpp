@@ -24,6 +24,8 @@ namespace pgwc::attachments {
 namespace {
 
 HTAB* cache = nullptr;
+// The entry that was asked for last; a statement asks for the same table several times.
+Attachment* latest = nullptr;
 // What is known of the whole of writecache.attached.
 enum class Known : std::uint8_t { kNothing, kNone, kSome, kPartitioned };
 Known known = Known::kNothing;
@@ -39,6 +41,7 @@ Oid unbuffered[kStrangers];
 
 void forget_catalog(Datum, int, std::uint32_t) {
   ++invalidations;
+  latest = nullptr;
   std::memset(strangers, 0, sizeof(strangers));
   std::memset(unbuffered, 0, sizeof(unbuffered));
   known = Known::kNothing;
@@ -54,6 +57,7 @@ void forget_relation(Datum, Oid relation) {
     forget_catalog(0, 0, 0);
   } else {
     ++invalidations;
+    latest = nullptr;
     if (is_stranger(relation)) strangers[relation % kStrangers] = InvalidOid;
     if (is_unbuffered(relation)) unbuffered[relation % kStrangers] = InvalidOid;
     if (relation == known_from) known = Known::kNothing;
@@ -165,6 +169,7 @@ namespace {
 Attachment* entry_of(Oid relation) {
   // Catalogs are never attached, and looking one up here could recurse.
   if (relation < FirstNormalObjectId) return nullptr;
+  if (latest != nullptr && latest->relation == relation) return latest;
   if (cache == nullptr) {
     HASHCTL control{};
     control.keysize = sizeof(Oid);
@@ -191,7 +196,7 @@ Attachment* entry_of(Oid relation) {
     if (!buffered && !fresh.relatives) unbuffered[relation % kStrangers] = relation;
     if (!fresh.attached && !fresh.relatives) strangers[relation % kStrangers] = relation;
   }
-  return entry;
+  return latest = entry;
 }
 
 }  // namespace
