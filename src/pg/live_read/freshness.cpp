@@ -165,9 +165,15 @@ List* missed_sources(const PlannedStmt* statement) {
   pg_unreachable();
 }
 
+// A statement's wait until the tables hold what its snapshot sees.
+struct Wait {
+  TimestampTz since = 0;  // 0 if nothing has been waited for
+  TimestampTz deadline = 0;
+  bool again = false;  // an earlier snapshot has been there before
+};
+
 // Stores what the snapshot sees in the buffer. True if the table may hold more now than it sees.
-// `again`: an earlier snapshot has been there before. `deadline`: 0 if nothing has been waited for.
-bool store_what_is_seen(Oid relation, Snapshot snapshot, bool again, TimestampTz* deadline) {
+bool store_what_is_seen(Oid relation, Snapshot snapshot, Wait* wait) {
   Attachment* attachment = attachments::find_write_back(relation);
   if (attachment == nullptr) return false;
   ensure_settled();
@@ -177,21 +183,40 @@ bool store_what_is_seen(Oid relation, Snapshot snapshot, bool again, TimestampTz
   flush::drop_what_is_stored(queue, attachment->number);
   if (!live_read::sees_any(queue, id, relation, snapshot, false)) return false;
   if (IsolationUsesXactSnapshot()) raise_unserializable(relation);
-  if (again && flush::drained_here(queue)) return false;
-  if (again) flush::ask_to_bypass(queue);
-  if (*deadline == 0)
-    *deadline = settings::wait_timeout_ms > 0
-                    ? GetCurrentTimestamp() + std::int64_t{1000} * settings::wait_timeout_ms
-                    : PG_INT64_MAX;
+  if (wait->again && flush::drained_here(queue)) return false;
+  if (wait->since == 0) {
+    wait->since = GetCurrentTimestamp();
+    wait->deadline = settings::wait_timeout_ms > 0
+                         ? TimestampTzPlusMilliseconds(wait->since, settings::wait_timeout_ms)
+                         : PG_INT64_MAX;
+  }
+  if (wait->again) flush::hold_commits(queue, GetCurrentTimestamp() - wait->since);
   while (!flush::drained_here(queue) && live_read::sees_any(queue, id, relation, snapshot, true)) {
     if (committed_rows::await_table(relation)) continue;
     if (OidIsValid(storing_into())) return false;  // a batch is in hand
-    if (GetCurrentTimestamp() >= *deadline) raise_timeout(relation);
+    if (GetCurrentTimestamp() >= wait->deadline) raise_timeout(relation);
     // A transaction is seen a moment before it has a place in the queue that could be waited for.
     pg_usleep(1000);
     CHECK_FOR_INTERRUPTS();
   }
   return true;
+}
+
+bool store_missed(const List* missed, Snapshot snapshot, Wait* wait) {
+  bool stored = false;
+  const ListCell* cell;
+  foreach (cell, missed)
+    if (store_what_is_seen(lfirst_oid(cell), snapshot, wait)) stored = true;
+  return stored;
+}
+
+void release_commits(const List* missed) {
+  const ListCell* cell;
+  foreach (cell, missed) {
+    Attachment* attachment = attachments::find_write_back(lfirst_oid(cell));
+    const QueueNo queue = attachment != nullptr ? attachments::find_queue(attachment) : kNoQueueNo;
+    if (queue != kNoQueueNo && flush::held_until(queue) != 0) flush::release_commits(queue);
+  }
 }
 
 bool await_referencing(const PlannedStmt* statement) {
@@ -207,30 +232,45 @@ bool await_referencing(const PlannedStmt* statement) {
   return waited;
 }
 
-void freshen(QueryDesc* query) {
-  Snapshot snapshot = query->snapshot;
-  if (snapshot == nullptr || !IsMVCCSnapshot(snapshot)) return;
-  const CommandId command = snapshot->curcid;
+// Stores what the statement misses, and moves its snapshot on as long as it has had to wait.
+void catch_up(QueryDesc* query, const List* missed, bool stored, Wait* wait) {
+  const CommandId command = query->snapshot->curcid;
   const bool newest = command == GetCurrentCommandId(false);
-  bool stored = await_referencing(query->plannedstmt);
-  if (!stored && has_nothing_pending(query->plannedstmt, snapshot)) return;
-  const List* missed = missed_sources(query->plannedstmt);
-  TimestampTz deadline = 0;
-  for (bool again = false;; again = true) {
-    const ListCell* cell;
-    foreach (cell, missed)
-      if (store_what_is_seen(lfirst_oid(cell), query->snapshot, again, &deadline)) stored = true;
-    if (!stored || IsolationUsesXactSnapshot()) return;
+  while (store_missed(missed, query->snapshot, wait) || stored) {
+    stored = false;
+    if (IsolationUsesXactSnapshot()) return;
     // A later moment of the same statement's beginning. Commands of this transaction that the
     // statement must not see stay unseen. What was committed while we waited is seen now, and may
     // be pending.
-    snapshot = query->snapshot;
+    Snapshot earlier = query->snapshot;
     query->snapshot = RegisterSnapshot(GetLatestSnapshot());
     if (!newest) query->snapshot->curcid = command;
-    UnregisterSnapshot(snapshot);
-    stored = false;
+    UnregisterSnapshot(earlier);
+    wait->again = true;
     CHECK_FOR_INTERRUPTS();
   }
+}
+
+// In a function of its own because of what longjmp() does to local variables.
+[[gnu::noinline]] void store_with_commits_held(QueryDesc* query, const List* missed, bool stored) {
+  Wait wait;
+  PG_TRY();
+  { catch_up(query, missed, stored, &wait); }
+  PG_FINALLY();
+  {
+    if (wait.again) release_commits(missed);
+  }
+  PG_END_TRY();
+}
+
+void freshen(QueryDesc* query) {
+  Snapshot snapshot = query->snapshot;
+  if (snapshot == nullptr || !IsMVCCSnapshot(snapshot)) return;
+  const bool stored = await_referencing(query->plannedstmt);
+  if (!stored && has_nothing_pending(query->plannedstmt, snapshot)) return;
+  List* missed = missed_sources(query->plannedstmt);
+  if (missed == NIL && !stored) return;
+  store_with_commits_held(query, missed, stored);
 }
 
 void start(QueryDesc* query, int flags) {

@@ -60,7 +60,7 @@ struct QueueStatus {
   bool watermark_applied;
   std::uint64_t
       failing_id;  // queue_id if paused or faults > 0; written under the lock, read anywhere
-  TimestampTz bypass_until;  // a statement waits for a moment without pending rows; no lock
+  TimestampTz held_until;  // a statement waits for a moment without pending rows; no lock
   char last_error[kErrorTextSize];
 };
 

@@ -30,8 +30,9 @@ namespace pgwc::flush {
 
 namespace {
 
-// How long a statement is given that needs all rows in the table; it asks again.
-constexpr std::int64_t kBypassUs = 100'000;
+// How long commits are held at least, if nobody releases them, and at most.
+constexpr std::int64_t kHoldUs = 1'000'000;
+constexpr std::int64_t kLongestHoldUs = 30 * kHoldUs;
 
 // The frames of the batch in hand. Made once per process and never destroyed: no destructor runs in
 // the server.
@@ -558,15 +559,22 @@ bool passes_through(QueueNo queue, std::uint64_t queue_id) {
   return passes;
 }
 
-void ask_to_bypass(QueueNo queue) {
-  std::atomic_ref(server->queues[queue].bypass_until)
-      .store(GetCurrentTimestamp() + kBypassUs, std::memory_order_relaxed);
+void hold_commits(QueueNo queue, std::int64_t waited_us) {
+  // Twice what a flush took is enough for those who are let in between to be stored.
+  const std::int64_t us = std::clamp(2 * waited_us, kHoldUs, kLongestHoldUs);
+  std::atomic_ref(server->queues[queue].held_until)
+      .store(GetCurrentTimestamp() + us, std::memory_order_relaxed);
 }
 
-bool is_asked_to_bypass(QueueNo queue) {
+void release_commits(QueueNo queue) {
+  std::atomic_ref(server->queues[queue].held_until).store(0, std::memory_order_relaxed);
+  ConditionVariableBroadcast(&server->progress);
+}
+
+TimestampTz held_until(QueueNo queue) {
   const TimestampTz until =
-      std::atomic_ref(server->queues[queue].bypass_until).load(std::memory_order_relaxed);
-  return until != 0 && GetCurrentTimestamp() < until;
+      std::atomic_ref(server->queues[queue].held_until).load(std::memory_order_relaxed);
+  return until != 0 && GetCurrentTimestamp() < until ? until : 0;
 }
 
 std::uint32_t lock_misses(QueueNo queue) {

@@ -51,10 +51,13 @@ TimestampTz not_before(QueueNo queue, std::uint64_t queue_id);
 // (writecache.pass_through_failures). Cheap while they do not.
 bool passes_through(QueueNo queue, std::uint64_t queue_id);
 
-// For the next moment, transactions that begin to insert into the table store their rows
-// themselves: a statement that needs all rows in the table at once would not come to its turn.
-void ask_to_bypass(QueueNo queue);
-bool is_asked_to_bypass(QueueNo queue);
+// Keeps rows that are about to be committed out of the queue for a while: a statement that needs
+// all rows in the table at once would not come to its turn. `waited_us`: how long it has waited so
+// far. Whoever has nothing pending in the queue any more lets them in again.
+void hold_commits(QueueNo queue, std::int64_t waited_us);
+void release_commits(QueueNo queue);
+// Until when rows are kept out; 0 if they are not.
+TimestampTz held_until(QueueNo queue);
 
 // Whether this transaction has drained the queue: its rows are stored as far as we are concerned,
 // and pending for all others until we commit.

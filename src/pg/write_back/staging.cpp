@@ -238,7 +238,7 @@ std::uint32_t layout_at_commit(Oid relid) {
   return layout;
 }
 
-enum class Outcome { kReserved, kToTable, kFull };
+enum class Outcome { kReserved, kToTable, kFull, kHeld };
 
 // Where the rows end that one role has staged in a row, from mark `*i` on; `*i` becomes the mark
 // after them. A frame is of one role.
@@ -254,6 +254,11 @@ Outcome reserve(Stage* stage, const RoomWait& wait) {
   if (server->sync_failed.load(std::memory_order_relaxed) != 0 || stage->bypassing ||
       stage->oversized || stage->used / kMaxPayload >= buffer().block_count() / 2)
     return Outcome::kToTable;
+  // Somebody may wait for this transaction, and the flush for them: then waiting here could be for
+  // ever. DDL that waits for our lock on a table keeps the worker off it.
+  const bool locked_out =
+      wait.since != 0 && database != nullptr && database->locked_out.load() >= wait.since;
+  if (!locked_out && room::is_held(wait, stage->queue)) return Outcome::kHeld;
   const std::size_t before = frame_count;
   const std::uint32_t layout = layout_at_commit(stage->relation);
   Status status = Status::kOk;
@@ -278,11 +283,7 @@ Outcome reserve(Stage* stage, const RoomWait& wait) {
       flush::passes_through(stage->queue, stage->queue_id))
     return Outcome::kToTable;
   if (stage->when_full == WhenFull::kError) room::raise_full(stage->relation);
-  // Somebody may wait for this transaction, and the flush for them: then waiting here could be for
-  // ever. DDL that waits for our lock on a table keeps the worker off it.
-  const bool locked_out =
-      wait.since != 0 && database != nullptr && database->locked_out.load() >= wait.since;
-  // Nor must room wait for a snapshot of ours.
+  // Room must not wait for a snapshot of ours.
   InvalidateCatalogSnapshot();
   return locked_out || TransactionIdIsValid(GetTopTransactionIdIfAny()) ||
                  TransactionIdIsValid(MyProc->xmin)
@@ -304,10 +305,13 @@ void place_rows() {
     if (is_dropped(stage)) stage->used = stage->mark_count = 0;
     compact(stage);
     const Outcome outcome = has_unspilled(stage) ? reserve(stage, wait) : Outcome::kReserved;
-    if (outcome == Outcome::kFull) {
+    if (outcome == Outcome::kFull || outcome == Outcome::kHeld) {
       buffer().discard({frames, frame_count});
       frame_count = 0;
-      room::wait_for_space(&wait, database, stage->relation);
+      if (outcome == Outcome::kFull)
+        room::wait_for_space(&wait, database, stage->relation);
+      else
+        room::wait_while_held(&wait, stage->queue);
       stage = used_stages;
       continue;
     }
@@ -515,8 +519,7 @@ Stage* open(Relation relation, Attachment* attachment) {
   stage->queue = attachment->queue;
   stage->when_full = attachment->when_full;
   // Decided for the transaction as a whole, so that its rows do not overtake each other.
-  stage->bypassing = flush::passes_through(stage->queue, stage->queue_id) ||
-                     flush::is_asked_to_bypass(stage->queue);
+  stage->bypassing = flush::passes_through(stage->queue, stage->queue_id);
   return stage;
 }
 
