@@ -231,8 +231,10 @@ class Reader(Actor):
 
     def turn(self):
         self.session.run("BEGIN ISOLATION LEVEL REPEATABLE READ")
-        # Locks before the snapshot: a rewritten table looks empty to older snapshots.
-        self.session.run("SET LOCAL lock_timeout = '1s'; LOCK TABLE " + ", ".join(tables.TABLES) + " IN ACCESS SHARE MODE")
+        # Locks before the snapshot: a rewritten table looks empty to older snapshots, and what is attached to a table later
+        # is there for them.
+        self.session.run("SET LOCAL lock_timeout = '1s'; LOCK TABLE " + ", ".join([*tables.TABLES, *tables.PARTITIONS])
+                         + " IN ACCESS SHARE MODE")
         acknowledged = [t for w in self.writers for t in w.ledger.transactions[-50:] if t.state == book.ACKED]
         first = {t: self.look(t) for t in tables.TABLES}
         for _ in range(self.random.randint(1, 3)):

@@ -10,6 +10,8 @@
 #include "pg/tables/attachment.hpp"
 #include "pg/write_back/committed_rows.hpp"
 #include "pg/write_back/flush.hpp"
+#include "pg/write_back/queue_status.hpp"
+#include "pg/write_back/passes.hpp"
 #include "pg/write_back/own_rows.hpp"
 #include "pg/write_back/store.hpp"
 
@@ -183,15 +185,15 @@ bool store_what_is_seen(Oid relation, Snapshot snapshot, Wait* wait) {
   flush::drop_what_is_stored(queue, attachment->number);
   if (!live_read::sees_any(queue, id, relation, snapshot, false)) return false;
   if (IsolationUsesXactSnapshot()) raise_unserializable(relation);
-  if (wait->again && flush::drained_here(queue)) return false;
+  if (wait->again && passes::drained_here(queue)) return false;
   if (wait->since == 0) {
     wait->since = GetCurrentTimestamp();
     wait->deadline = settings::wait_timeout_ms > 0
                          ? TimestampTzPlusMilliseconds(wait->since, settings::wait_timeout_ms)
                          : PG_INT64_MAX;
   }
-  if (wait->again) flush::hold_commits(queue, GetCurrentTimestamp() - wait->since);
-  while (!flush::drained_here(queue) && live_read::sees_any(queue, id, relation, snapshot, true)) {
+  if (wait->again) queue_status::hold_commits(queue, GetCurrentTimestamp() - wait->since);
+  while (!passes::drained_here(queue) && live_read::sees_any(queue, id, relation, snapshot, true)) {
     if (committed_rows::await_table(relation)) continue;
     if (OidIsValid(storing_into())) return false;  // a batch is in hand
     if (GetCurrentTimestamp() >= wait->deadline) raise_timeout(relation);
@@ -215,7 +217,8 @@ void release_commits(const List* missed) {
   foreach (cell, missed) {
     Attachment* attachment = attachments::find_write_back(lfirst_oid(cell));
     const QueueNo queue = attachment != nullptr ? attachments::find_queue(attachment) : kNoQueueNo;
-    if (queue != kNoQueueNo && flush::held_until(queue) != 0) flush::release_commits(queue);
+    if (queue != kNoQueueNo && queue_status::held_until(queue) != 0)
+      queue_status::release_commits(queue);
   }
 }
 

@@ -2,7 +2,7 @@
 #include "pg/live_read/reader.hpp"
 
 #include "pg/server/shmem.hpp"
-#include "pg/write_back/flush.hpp"
+#include "pg/write_back/passes.hpp"
 
 extern "C" {
 #include "access/subtrans.h"
@@ -32,7 +32,7 @@ bool sees_transaction(TransactionId xid, Snapshot snapshot) {
 // What is FLUSHED has committed for certain, and the commit log may have forgotten it.
 bool sees_flush(TransactionId xid, bool committed, Snapshot snapshot) {
   CommandId command;
-  if (flush::own_pass(xid, &command)) return command < snapshot->curcid;
+  if (passes::own(xid, &command)) return command < snapshot->curcid;
   return committed ? TransactionIdIsCurrentTransactionId(xid) || !XidInMVCCSnapshot(xid, snapshot)
                    : sees_transaction(xid, snapshot);
 }

@@ -2,7 +2,8 @@
 // whole.
 #include "pg/boundary/compat.hpp"
 #include "pg/server/shmem.hpp"
-#include "pg/write_back/flush.hpp"
+#include "pg/write_back/retired.hpp"
+#include "pg/write_back/queue_status.hpp"
 
 extern "C" {
 #include "catalog/pg_authid.h"
@@ -79,8 +80,8 @@ PGWC_FUNCTION(pgwc_buffer_queues) {
     nulls[n] = status.last_error_at == 0;
     values[n++] = TimestampTzGetDatum(status.last_error_at);
     values[n++] = Int32GetDatum(static_cast<std::int32_t>(status.failures));
-    values[n++] = BoolGetDatum(flush::passes_through(q, view.id));
-    const int holder = flush::held_back_by(q);
+    values[n++] = BoolGetDatum(queue_status::passes_through(q, view.id));
+    const int holder = retired::held_back_by(q);
     nulls[n] = holder == 0;
     values[n++] = Int32GetDatum(holder);
     tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);

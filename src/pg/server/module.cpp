@@ -19,7 +19,8 @@
 #include "pg/tables/utility.hpp"
 #include "pg/write_back/capture_insert.hpp"
 #include "pg/write_back/drain.hpp"
-#include "pg/write_back/flush.hpp"
+#include "pg/write_back/queue_status.hpp"
+#include "pg/write_back/passes.hpp"
 #include "pg/write_back/own_rows.hpp"
 #include "pg/write_back/staging.hpp"
 
@@ -80,7 +81,8 @@ void _PG_init(void) {
   // dropped.
   workers::init();
   drain::init();
-  flush::init();
+  passes::init();
+  queue_status::init();
   staging::init();
   workers::register_launcher();
 }

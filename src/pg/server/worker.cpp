@@ -10,6 +10,8 @@
 #include "pg/tables/attachment.hpp"
 #include "pg/tables/catalog.hpp"
 #include "pg/write_back/flush.hpp"
+#include "pg/write_back/retired.hpp"
+#include "pg/write_back/queue_status.hpp"
 
 extern "C" {
 #include "utils/syscache.h"
@@ -44,7 +46,7 @@ TimestampTz next_due(TimestampTz now) {
     const QueueView view = buffer().view(q);
     if (view.id == 0 || queue_database(view.id) != my_slot->database) continue;
     const TimestampTz due = flush_at(view, view.policy, FlushPressure{hurry, now});
-    next = std::min(next, std::max(due, flush::not_before(q, view.id)));
+    next = std::min(next, std::max(due, queue_status::not_before(q, view.id)));
     if (view.retired_count > 0) next = std::min(next, now + kSnapshotLookUs);
   }
   return next;
@@ -145,12 +147,12 @@ Round flush_due(bool stopping) {
   for (QueueNo q = 0; q < buffer().queue_count(); ++q) {
     const QueueView view = buffer().view(q);
     if (view.id == 0 || queue_database(view.id) != my_slot->database) continue;
-    if (view.retired_count > 0 && flush::release_retired(q)) round.retired = true;
+    if (view.retired_count > 0 && retired::release(q)) round.retired = true;
     const TimestampTz now = GetCurrentTimestamp();
     const TimestampTz due = flush_at(view, view.policy, FlushPressure{hurry, now});
     if (due == kNever) continue;
     // Its rows stay in the file; waiting for somebody to mend the table would hold up the shutdown.
-    if (stopping && flush::is_paused(q, view.id)) continue;
+    if (stopping && queue_status::is_paused(q, view.id)) continue;
     round.pending = true;
     if (due > now) {
       round.next = std::min(round.next, due);
@@ -159,7 +161,7 @@ Round flush_due(bool stopping) {
     switch (flush::store_batch(q)) {
       case flush::Outcome::kStored:
         round.stored = true;
-        if (flush::release_retired(q)) round.retired = true;
+        if (retired::release(q)) round.retired = true;
         break;
       case flush::Outcome::kBusy:
       case flush::Outcome::kFailed:

@@ -10,7 +10,7 @@
 #include "pg/tables/catalog.hpp"
 #include "pg/tables/triggers.hpp"
 #include "pg/write_back/drain.hpp"
-#include "pg/write_back/flush.hpp"
+#include "pg/write_back/queue_status.hpp"
 #include "pg/write_back/staging.hpp"
 
 extern "C" {
@@ -324,7 +324,8 @@ PGWC_FUNCTION(pgwc_alter) {
     check_cached(relation, mode, row);
   update_attached(relid, row);
   announce(relation);
-  if (mode == pgwc::Mode::kWriteBack) flush::resume(DatumGetInt32(row.values[kAttachment - 1]));
+  if (mode == pgwc::Mode::kWriteBack)
+    queue_status::resume(DatumGetInt32(row.values[kAttachment - 1]));
   relation_close(relation, NoLock);
   PG_RETURN_VOID();
 }

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "pg/server/shmem.hpp"
-#include "pg/write_back/flush.hpp"
+#include "pg/write_back/passes.hpp"
 
 extern "C" {
 #include "utils/wait_event.h"
@@ -25,10 +25,10 @@ bool is_mine(QueueNo queue) {
 
 // Asks for what is old enough, and says whether any of it is still pending.
 bool request(QueueNo only, std::uint64_t seq) {
-  if (only != kNoQueueNo) return !flush::drained_here(only) && buffer().request(only, seq);
+  if (only != kNoQueueNo) return !passes::drained_here(only) && buffer().request(only, seq);
   bool pending = false;
   for (QueueNo q = 0; q < buffer().queue_count(); ++q)
-    if (is_mine(q) && !flush::drained_here(q) && buffer().request(q, seq)) pending = true;
+    if (is_mine(q) && !passes::drained_here(q) && buffer().request(q, seq)) pending = true;
   return pending;
 }
 

@@ -6,7 +6,8 @@
 #include "pg/tables/attachment.hpp"
 #include "pg/write_back/barrier.hpp"
 #include "pg/write_back/drain.hpp"
-#include "pg/write_back/flush.hpp"
+#include "pg/write_back/queue_status.hpp"
+#include "pg/write_back/passes.hpp"
 #include "pg/write_back/store.hpp"
 
 extern "C" {
@@ -40,23 +41,23 @@ bool await_table(Oid table) {
   if (attachment == nullptr || !attachments::open_queue(attachment)) return false;
   const QueueNo queue = attachment->queue;
   const std::uint64_t seq = buffer().last_seq();
-  if (flush::drained_here(queue) || !buffer().request(queue, seq)) return false;
+  if (passes::drained_here(queue) || !buffer().request(queue, seq)) return false;
   ensure_settled();
-  const std::uint32_t before = flush::lock_misses(queue);
+  const std::uint32_t before = queue_status::lock_misses(queue);
   std::uint32_t insist_at = kLockedOut;
   while (!drain::holds_lock_against_worker(table)) {
     if (barrier::wait_stored(queue, seq, GetCurrentTimestamp() + kLookUs)) return true;
-    const std::uint32_t misses = flush::lock_misses(queue) - before;
+    const std::uint32_t misses = queue_status::lock_misses(queue) - before;
     if (misses < kLockedOut) continue;
     if (!OidIsValid(storing_into())) {
       // As a plain statement would wait for it. From here on nobody who waits for a stronger one
       // can get it before us, or before the worker that we wait for.
       LockRelationOid(table, RowExclusiveLock);
       if (misses >= insist_at) {
-        flush::insist(queue);
+        queue_status::insist(queue);
         insist_at = 2 * misses;
       }
-      flush::await_insisting(queue);
+      queue_status::await_insisting(queue);
     } else if (misses >= kLockedOutForLong) {
       ereport(ERROR, errcode(ERRCODE_LOCK_NOT_AVAILABLE),
               errmsg("could not store the buffered rows of table \"%s\"", get_rel_name(table)),

@@ -14,8 +14,9 @@
 #include "pg/tables/attachment.hpp"
 #include "pg/tables/catalog.hpp"
 #include "pg/write_back/constraint_mode.hpp"
+#include "pg/write_back/passes.hpp"
+#include "pg/write_back/queue_status.hpp"
 #include "pg/write_back/referenced.hpp"
-#include "pg/write_back/snapshots.hpp"
 #include "pg/write_back/reject.hpp"
 #include "pg/write_back/store.hpp"
 
@@ -29,83 +30,6 @@ extern "C" {
 namespace pgwc::flush {
 
 namespace {
-
-// How long commits are held at least, if nobody releases them, and at most.
-constexpr std::int64_t kHoldUs = 1'000'000;
-constexpr std::int64_t kLongestHoldUs = 30 * kHoldUs;
-
-// The frames of the batch in hand. Made once per process and never destroyed: no destructor runs in
-// the server.
-std::vector<FrameRef>& batch_frames() {
-  alignas(std::vector<FrameRef>) static std::byte storage[sizeof(std::vector<FrameRef>)];
-  static std::vector<FrameRef>* frames = new (storage) std::vector<FrameRef>;
-  return *frames;
-}
-
-void forget_failures(QueueStatus* status) noexcept {
-  status->failures = status->faults = 0;
-  status->not_before = 0;
-  status->state = QueueState::kActive;
-  std::atomic_ref(status->failing_id).store(0, std::memory_order_relaxed);
-}
-
-// Whether a failure says something about the table. Who waits for a lock finds the table itself all
-// right, and a writer can wait for it as well as we.
-bool is_fault(int sqlerrcode) {
-  const int category = ERRCODE_TO_CATEGORY(sqlerrcode);
-  return sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE && category != ERRCODE_TRANSACTION_ROLLBACK &&
-         category != ERRCODE_OPERATOR_INTERVENTION;
-}
-
-void note_success(QueueNo queue, std::uint64_t queue_id, std::uint64_t rejected) noexcept {
-  LWLockAcquire(server_lock(), LW_EXCLUSIVE);
-  QueueStatus& status = server->queues[queue];
-  if (status.queue_id == queue_id) {
-    status.last_flush = GetCurrentTimestamp();
-    forget_failures(&status);
-    status.rows_rejected += rejected;
-  }
-  LWLockRelease(server_lock());
-  ConditionVariableBroadcast(&server->progress);
-}
-
-void note_failure(QueueNo queue, std::uint64_t queue_id, const ErrorData* error) {
-  char* text =
-      psprintf("%s: %s", unpack_sql_state(error->sqlerrcode), error->message ? error->message : "");
-  // Half a character is none.
-  text[pg_mbcliplen(text, static_cast<int>(strlen(text)), kErrorTextSize - 1)] = '\0';
-  LWLockAcquire(server_lock(), LW_EXCLUSIVE);
-  QueueStatus& status = server->queues[queue];
-  if (status.queue_id == queue_id) {
-    status.last_error_at = GetCurrentTimestamp();
-    ++status.failures;
-    if (is_fault(error->sqlerrcode)) {
-      ++status.faults;
-      std::atomic_ref(status.failing_id).store(queue_id, std::memory_order_relaxed);
-    }
-    const bool broken = reject::kind_of(error->sqlerrcode) == reject::ErrorKind::kBroken;
-    status.state = broken ? QueueState::kPaused : QueueState::kRetrying;
-    status.not_before = broken ? PG_INT64_MAX : status.last_error_at + back_off_us(status.failures);
-    strlcpy(status.last_error, text, sizeof(status.last_error));
-  }
-  LWLockRelease(server_lock());
-  ConditionVariableBroadcast(&server->progress);
-}
-
-// A slot may have changed hands since; then its status starts afresh. Returns whether the queue may
-// be tried now.
-bool prepare_status(QueueNo queue, std::uint64_t queue_id, bool* watermark_applied) {
-  LWLockAcquire(server_lock(), LW_EXCLUSIVE);
-  QueueStatus& status = server->queues[queue];
-  if (status.queue_id != queue_id) {
-    std::memset(static_cast<void*>(&status), 0, sizeof(status));
-    status.queue_id = queue_id;
-  }
-  *watermark_applied = status.watermark_applied;
-  const bool ready = status.not_before <= GetCurrentTimestamp();
-  LWLockRelease(server_lock());
-  return ready;
-}
 
 // After a restart the records may be older than the table: the watermark knows. Whoever comes
 // first applies it; as long as nobody has, no batch is under way, and it is that of the run before.
@@ -125,57 +49,9 @@ void apply_watermark(QueueNo queue, std::int32_t attachment, std::uint64_t queue
                         get_rel_name(catalog::relation_of(attachment))));
 }
 
-// A batch in the current transaction: finished by its commit, taken back by its rollback. While the
-// transaction holds its lock on the table, so that nobody else can take the frames in between.
-struct Pass {
-  Pass* next;
-  QueueNo queue;
-  SubTransactionId owner;
-  TransactionId xid;
-  CommandId command;  // later commands of the transaction see the rows in the table
-  std::uint64_t queue_id;
-  std::uint64_t through;
-  std::uint64_t rejected;
-  std::size_t count;
-  FrameRef* frames;
-};
-Pass* passes = nullptr;  // in TopTransactionContext
-
-// Takes a batch for the current transaction, whose end decides about it from here on. Null if
-// nothing is pending.
-Pass* take_batch(QueueNo queue, std::uint64_t queue_id, const FlushLimits& limits, Batch* batch) {
-  std::vector<FrameRef>& frames = batch_frames();
-  bool splits = false;
-  no_throw([&] {
-    *batch = buffer().take(queue, limits, &frames);
-    splits = buffer().splits_transaction(frames, server->whole_through.load());
-  });
-  if (frames.empty()) return nullptr;
-  // What is stored of a transaction whose rest a power loss takes would be a part of it.
-  if (splits && settings::sync_interval_ms > 0) (void)sync_buffer();
-  auto* pass = static_cast<Pass*>(MemoryContextAlloc(TopTransactionContext, sizeof(Pass)));
-  auto* own = static_cast<FrameRef*>(
-      MemoryContextAllocHuge(TopTransactionContext, sizeof(FrameRef) * frames.size()));
-  std::copy(frames.begin(), frames.end(), own);
-  *pass = {passes,
-           queue,
-           GetCurrentSubTransactionId(),
-           GetCurrentTransactionId(),
-           GetCurrentCommandId(true),
-           queue_id,
-           batch->through,
-           0,
-           frames.size(),
-           own};
-  frames.clear();
-  passes = pass;
-  // Before the rows are stored: whoever reads the table in this transaction sees them there.
-  buffer().mark({own, pass->count}, pass->xid);
-  return pass;
-}
-
 // Stores a batch, rows and watermark; or rejects the rows, if there is an error to do it with.
-void store(Relation relation, std::int32_t attachment, Pass* pass, const ErrorData* reject_with) {
+void store(Relation relation, std::int32_t attachment, passes::Pass* pass,
+           const ErrorData* reject_with) {
   auto* spans = static_cast<RowSpan*>(
       MemoryContextAllocHuge(CurrentMemoryContext, sizeof(RowSpan) * pass->count));
   for (std::size_t i = 0; i < pass->count; ++i) {
@@ -206,21 +82,6 @@ void store(Relation relation, std::int32_t attachment, Pass* pass, const ErrorDa
 
 bool waits_for_table = false;
 
-// Whether somebody insists; then it is said who waits for the lock from here on.
-bool note_lock_miss(QueueNo queue, std::uint64_t queue_id) {
-  LWLockAcquire(server_lock(), LW_EXCLUSIVE);
-  QueueStatus& status = server->queues[queue];
-  ++status.lock_misses;
-  const bool insisted = status.queue_id == queue_id && status.insist;
-  status.insist = false;
-  if (insisted) GET_VXID_FROM_PGPROC(status.insisting, *MyProc);
-  LWLockRelease(server_lock());
-  if (DatabaseSlot* database = database_slot(MyDatabaseId))
-    database->locked_out.store(GetCurrentTimestamp());
-  if (insisted) ConditionVariableBroadcast(&server->progress);
-  return insisted;
-}
-
 // Stores nothing if it finds queues that have to be stored first.
 Outcome store_batch_in_transaction(QueueNo queue, const QueueView& view, bool watermark_applied,
                                    referenced::Queues* first) {
@@ -229,7 +90,7 @@ Outcome store_batch_in_transaction(QueueNo queue, const QueueView& view, bool wa
   const Oid relid = catalog::relation_of(attachment);
   // A lock that is not free at once stalls only this table.
   if (OidIsValid(relid) && !ConditionalLockRelationOid(relid, RowExclusiveLock)) {
-    if (!note_lock_miss(queue, view.id)) {
+    if (!queue_status::note_lock_miss(queue, view.id)) {
       AbortCurrentTransaction();
       return Outcome::kBusy;
     }
@@ -271,7 +132,7 @@ Outcome store_batch_in_transaction(QueueNo queue, const QueueView& view, bool wa
   const FlushLimits limits = batch_limits(std::uint64_t{buffer().block_count()} * kBlockSize,
                                           std::size_t{1024} * maintenance_work_mem);
   Batch batch{};
-  Pass* pass = take_batch(queue, view.id, limits, &batch);
+  passes::Pass* pass = passes::take(queue, view.id, limits, &batch);
   if (pass != nullptr)
     store(relation, attachment, pass, nullptr);
   else
@@ -282,76 +143,11 @@ Outcome store_batch_in_transaction(QueueNo queue, const QueueView& view, bool wa
   return batch.rows > 0 ? Outcome::kStored : Outcome::kNothing;
 }
 
-DatabaseSlot* drained_in = nullptr;  // whose worker is to free what this transaction has stored
-DatabaseSlot* altered_in = nullptr;  // set if this transaction has changed options
-
-void undo(const Pass* pass) noexcept { buffer().cancel({pass->frames, pass->count}); }
-
-void announce_options(XactEvent event) noexcept {
-  if (event == XACT_EVENT_COMMIT) {
-    altered_in->altered.store(1);
-    wake_worker(altered_in);
-  }
-  if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
-    altered_in = nullptr;
-}
-
-void end_passes(XactEvent event) {
-  if (event == XACT_EVENT_COMMIT) {
-    PGWC_INJECT("flush-committed");
-    for (const Pass* pass = passes; pass != nullptr; pass = pass->next) {
-      buffer().finish(pass->queue, {pass->frames, pass->count}, pass->through, pass->xid,
-                      static_cast<std::uint64_t>(XactLastCommitEnd), GetCurrentTimestamp());
-      note_success(pass->queue, pass->queue_id, pass->rejected);
-    }
-    passes = nullptr;
-    if (drained_in != nullptr) wake_worker(drained_in);
-    drained_in = nullptr;
-  } else if (event == XACT_EVENT_ABORT) {
-    for (const Pass* pass = passes; pass != nullptr; pass = pass->next) undo(pass);
-    passes = nullptr;
-    drained_in = nullptr;
-  } else if (event == XACT_EVENT_PRE_PREPARE) {
-    ereport(
-        ERROR, errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-        errmsg("cannot PREPARE a transaction that has stored buffered rows of an attached table"),
-        errhint("Call writecache.flush() for the table before the transaction."));
-  }
-}
-
-// Short for the many transactions that it does not concern.
-void xact_callback(XactEvent event, void*) {
-  if (altered_in != nullptr) announce_options(event);
-  if (passes != nullptr) end_passes(event);
-}
-
-void subxact_callback(SubXactEvent event, SubTransactionId mine, SubTransactionId parent, void*) {
-  if (passes == nullptr) return;
-  if (event == SUBXACT_EVENT_COMMIT_SUB) {
-    for (Pass* pass = passes; pass != nullptr; pass = pass->next)
-      if (pass->owner == mine) pass->owner = parent;
-  } else if (event == SUBXACT_EVENT_ABORT_SUB) {
-    Pass** link = &passes;
-    while (*link != nullptr) {
-      if ((*link)->owner == mine) {
-        undo(*link);
-        *link = (*link)->next;
-      } else {
-        link = &(*link)->next;
-      }
-    }
-  }
-}
-
-}  // namespace
-
-namespace {
-
 Outcome attempt(QueueNo queue, referenced::Queues* first) {
   const QueueView view = buffer().view(queue);
   if (view.id == 0) return Outcome::kNothing;
   bool watermark_applied;
-  if (!prepare_status(queue, view.id, &watermark_applied)) return Outcome::kBusy;
+  if (!queue_status::prepare(queue, view.id, &watermark_applied)) return Outcome::kBusy;
   volatile Outcome outcome = Outcome::kFailed;
   MemoryContext context = CurrentMemoryContext;
   PG_TRY();
@@ -370,19 +166,12 @@ Outcome attempt(QueueNo queue, referenced::Queues* first) {
     if (still_locked)
       outcome = Outcome::kBusy;
     else
-      note_failure(queue, view.id, error);
+      queue_status::note_failure(queue, view.id, error);
     FreeErrorData(error);
     RESUME_INTERRUPTS();
   }
   PG_END_TRY();
   return outcome;
-}
-
-bool is_paused(QueueNo queue) {
-  LWLockAcquire(server_lock(), LW_SHARED);
-  const bool paused = server->queues[queue].state == QueueState::kPaused;
-  LWLockRelease(server_lock());
-  return paused;
 }
 
 }  // namespace
@@ -402,7 +191,9 @@ Outcome store_batch(QueueNo queue) {
     }
     // Rows that refer to a table that is paused are better off in writecache.rejected than stalled
     // with it.
-    if (buffer().request(first.at[i], seq) && !is_paused(first.at[i])) stored = false;
+    if (buffer().request(first.at[i], seq) &&
+        !queue_status::is_paused(first.at[i], buffer().view(first.at[i]).id))
+      stored = false;
   }
   --depth;
   return stored ? attempt(queue, nullptr) : Outcome::kBusy;
@@ -417,14 +208,14 @@ std::uint64_t drain(Relation relation, std::int32_t attachment, QueueNo queue,
   if (!buffer().is_queue(queue, queue_id)) return 0;
   ensure_settled();
   bool watermark_applied;
-  prepare_status(queue, queue_id, &watermark_applied);
+  queue_status::prepare(queue, queue_id, &watermark_applied);
   if (!watermark_applied) apply_watermark(queue, attachment, queue_id);
   // A second drain of the same transaction must not take what the first one has: those are
   // unflushed until it commits.
-  if (drained_here(queue)) return 0;
+  if (passes::drained_here(queue)) return 0;
 
   Batch batch{};
-  Pass* pass = take_batch(queue, queue_id, {UINT64_MAX, UINT64_MAX}, &batch);
+  passes::Pass* pass = passes::take(queue, queue_id, {UINT64_MAX, UINT64_MAX}, &batch);
   if (pass == nullptr) return 0;
   constraint_mode::immediate(relation);
   store(relation, attachment, pass, reject_with);
@@ -432,7 +223,7 @@ std::uint64_t drain(Relation relation, std::int32_t attachment, QueueNo queue,
   // The commit takes acknowledged rows out of the buffer: it must not be lost, whatever the session
   // has set.
   ForceSyncCommit();
-  drained_in = database_slot(MyDatabaseId);
+  passes::announce_to(database_slot(MyDatabaseId));
   CommandCounterIncrement();
   return batch.rows;
 }
@@ -447,13 +238,9 @@ std::uint64_t reject_here(Relation relation, std::int32_t attachment, QueueNo qu
   ErrorData error{};
   error.sqlerrcode = ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
   error.message = const_cast<char*>("row was given up by writecache.reject_pending()");
-  char text[kErrorTextSize] = "";
-  LWLockAcquire(server_lock(), LW_SHARED);
-  const QueueStatus& status = server->queues[queue];
-  if (status.queue_id == make_queue_id(MyDatabaseId, static_cast<std::uint32_t>(attachment)) &&
-      status.failures > 0)
-    strlcpy(text, status.last_error, sizeof(text));
-  LWLockRelease(server_lock());
+  char text[kErrorTextSize];
+  queue_status::last_error(
+      queue, make_queue_id(MyDatabaseId, static_cast<std::uint32_t>(attachment)), text);
   if (text[0] != '\0') error.detail = psprintf("The last error of the table was: %s", text);
   return drain(relation, attachment, queue, &error);
 }
@@ -474,148 +261,6 @@ void drop_what_is_stored(QueueNo queue, std::int32_t attachment) {
   const bool wanted = status.queue_id == queue_id && !status.watermark_applied;
   LWLockRelease(server_lock());
   if (wanted) apply_watermark(queue, attachment, queue_id);
-}
-
-int held_back_by(QueueNo queue) {
-  RetiredBatch retired[kRetiredSlots];
-  if (buffer().retired(queue, retired) == 0) return 0;
-  int count;
-  VirtualTransactionId* holders = snapshots::holders_of(retired[0].flush_xid, &count);
-  int pid = 0;
-  TransactionId oldest = InvalidTransactionId;
-  for (int i = 0; i < count; ++i) {
-    // Read without a lock: it may be a snapshot later by now, or another session's.
-    const PGPROC* process = compat::process_of(holders[i]);
-    if (process == nullptr) continue;
-    const TransactionId xmin = process->xmin;
-    if (!TransactionIdIsValid(xmin) ||
-        (TransactionIdIsValid(oldest) && !TransactionIdPrecedes(xmin, oldest)))
-      continue;
-    oldest = xmin;
-    pid = process->pid;
-  }
-  pfree(holders);
-  return pid;
-}
-
-bool release_retired(QueueNo queue) {
-  RetiredBatch retired[kRetiredSlots];
-  const std::size_t count = buffer().retired(queue, retired);
-  std::uint64_t free_through = 0;
-  std::size_t i = 0;
-  const bool full = running_full();
-  for (; i < count; ++i) {
-    if (retired[i].lsn > static_cast<std::uint64_t>(GetFlushRecPtr(nullptr))) break;
-    if (snapshots::need(retired[i].flush_xid, retired[i].finished_us, full)) break;
-    free_through = retired[i].batch;
-  }
-  if (free_through > 0) PGWC_INJECT("before-free");
-  if (free_through > 0 && buffer().reclaim(queue, free_through) > 0)
-    ConditionVariableBroadcast(&server->progress);
-  if (free_through > 0) PGWC_INJECT("after-free");
-  return i < count;
-}
-
-void resume(std::int32_t attachment) {
-  const std::uint64_t queue_id =
-      make_queue_id(MyDatabaseId, static_cast<std::uint32_t>(attachment));
-  LWLockAcquire(server_lock(), LW_EXCLUSIVE);
-  for (QueueNo q = 0; q < buffer().queue_count(); ++q) {
-    QueueStatus& status = server->queues[q];
-    if (status.queue_id != queue_id) continue;
-    forget_failures(&status);
-  }
-  LWLockRelease(server_lock());
-  altered_in = database_slot(MyDatabaseId);
-}
-
-bool is_paused(QueueNo queue, std::uint64_t queue_id) {
-  LWLockAcquire(server_lock(), LW_SHARED);
-  const QueueStatus& status = server->queues[queue];
-  const bool paused = status.queue_id == queue_id && status.state == QueueState::kPaused;
-  LWLockRelease(server_lock());
-  return paused;
-}
-
-TimestampTz not_before(QueueNo queue, std::uint64_t queue_id) {
-  LWLockAcquire(server_lock(), LW_SHARED);
-  const QueueStatus& status = server->queues[queue];
-  const TimestampTz time = status.queue_id == queue_id ? status.not_before : 0;
-  LWLockRelease(server_lock());
-  return time;
-}
-
-bool passes_through(QueueNo queue, std::uint64_t queue_id) {
-  QueueStatus& status = server->queues[queue];
-  if (settings::pass_through_failures == 0 ||
-      std::atomic_ref(status.failing_id).load(std::memory_order_relaxed) != queue_id)
-    return false;
-  LWLockAcquire(server_lock(), LW_SHARED);
-  const bool passes =
-      status.queue_id == queue_id &&
-      (status.state == QueueState::kPaused ||
-       status.faults >= static_cast<std::uint32_t>(settings::pass_through_failures));
-  LWLockRelease(server_lock());
-  return passes;
-}
-
-void hold_commits(QueueNo queue, std::int64_t waited_us) {
-  // Twice what a flush took is enough for those who are let in between to be stored.
-  const std::int64_t us = std::clamp(2 * waited_us, kHoldUs, kLongestHoldUs);
-  std::atomic_ref(server->queues[queue].held_until)
-      .store(GetCurrentTimestamp() + us, std::memory_order_relaxed);
-}
-
-void release_commits(QueueNo queue) {
-  std::atomic_ref(server->queues[queue].held_until).store(0, std::memory_order_relaxed);
-  ConditionVariableBroadcast(&server->progress);
-}
-
-TimestampTz held_until(QueueNo queue) {
-  const TimestampTz until =
-      std::atomic_ref(server->queues[queue].held_until).load(std::memory_order_relaxed);
-  return until != 0 && GetCurrentTimestamp() < until ? until : 0;
-}
-
-std::uint32_t lock_misses(QueueNo queue) {
-  LWLockAcquire(server_lock(), LW_SHARED);
-  const std::uint32_t misses = server->queues[queue].lock_misses;
-  LWLockRelease(server_lock());
-  return misses;
-}
-
-void insist(QueueNo queue) {
-  LWLockAcquire(server_lock(), LW_EXCLUSIVE);
-  server->queues[queue].insist = true;
-  LWLockRelease(server_lock());
-}
-
-void await_insisting(QueueNo queue) {
-  LWLockAcquire(server_lock(), LW_SHARED);
-  const VirtualTransactionId waiting = server->queues[queue].insisting;
-  LWLockRelease(server_lock());
-  // At once if that transaction is over.
-  if (VirtualTransactionIdIsValid(waiting)) (void)VirtualXactLock(waiting, true);
-}
-
-bool own_pass(TransactionId xid, CommandId* command) {
-  for (const Pass* pass = passes; pass != nullptr; pass = pass->next) {
-    if (pass->xid != xid) continue;
-    *command = pass->command;
-    return true;
-  }
-  return false;
-}
-
-bool drained_here(QueueNo queue) {
-  for (const Pass* pass = passes; pass != nullptr; pass = pass->next)
-    if (pass->queue == queue) return true;
-  return false;
-}
-
-void init() {
-  RegisterXactCallback(xact_callback, nullptr);
-  RegisterSubXactCallback(subxact_callback, nullptr);
 }
 
 }  // namespace pgwc::flush

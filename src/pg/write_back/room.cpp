@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "pg/server/settings.hpp"
-#include "pg/write_back/flush.hpp"
+#include "pg/write_back/queue_status.hpp"
 
 extern "C" {
 #include "utils/wait_event.h"
@@ -62,7 +62,7 @@ void wait_for_space(RoomWait* wait, DatabaseSlot* database, Oid relation) {
 }
 
 bool is_held(const RoomWait& wait, QueueNo queue) {
-  return flush::held_until(queue) != 0 &&
+  return queue_status::held_until(queue) != 0 &&
          (wait.held_until == 0 || GetCurrentTimestamp() < wait.held_until);
 }
 
@@ -70,7 +70,7 @@ void wait_while_held(RoomWait* wait, QueueNo queue) {
   const TimestampTz now = GetCurrentTimestamp();
   begin(wait, now);
   if (wait->held_until == 0) {
-    wait->held_until = flush::held_until(queue);
+    wait->held_until = queue_status::held_until(queue);
     if (TransactionIdIsValid(GetTopTransactionIdIfAny()))
       wait->held_until =
           std::min(wait->held_until, TimestampTzPlusMilliseconds(now, kHeldWithXidMs));

@@ -5,7 +5,7 @@
 #include "pg/boundary/injection.hpp"
 #include "pg/server/settings.hpp"
 #include "pg/server/shmem.hpp"
-#include "pg/write_back/flush.hpp"
+#include "pg/write_back/queue_status.hpp"
 #include "pg/write_back/room.hpp"
 #include "pg/write_back/store.hpp"
 
@@ -280,7 +280,7 @@ Outcome reserve(Stage* stage, const RoomWait& wait) {
   frame_count = before;
   if (status == Status::kNoSpace) note_no_room();
   if (status != Status::kNoSpace || stage->when_full == WhenFull::kWriteThrough ||
-      flush::passes_through(stage->queue, stage->queue_id))
+      queue_status::passes_through(stage->queue, stage->queue_id))
     return Outcome::kToTable;
   if (stage->when_full == WhenFull::kError) room::raise_full(stage->relation);
   // Room must not wait for a snapshot of ours.
@@ -519,7 +519,7 @@ Stage* open(Relation relation, Attachment* attachment) {
   stage->queue = attachment->queue;
   stage->when_full = attachment->when_full;
   // Decided for the transaction as a whole, so that its rows do not overtake each other.
-  stage->bypassing = flush::passes_through(stage->queue, stage->queue_id);
+  stage->bypassing = queue_status::passes_through(stage->queue, stage->queue_id);
   return stage;
 }
 
