@@ -1,11 +1,11 @@
 """Changes to the tables themselves, to both twins in one transaction."""
 from pq import Refused
 from scheduler import Do
-from tables import side
+from tables import DAYS, side
 
 
 KINDS = {"add_column": 2, "drop_column": 3, "index": 2, "reindex": 1, "truncate": 1, "vacuum": 1, "analyze": 1, "cluster": 1, "option": 1,
-         "attach_again": 1}
+         "attach_again": 1, "partition_again": 0.5}
 
 
 class Changes:
@@ -20,7 +20,7 @@ class Changes:
             return
         self.world.counts.add("DDL", kind)
         text, rewrites = made
-        stores = "COLUMN" in text or "detach" in text
+        stores = any(word in text for word in ("COLUMN", "detach", "DETACH"))
         if stores:
             self.world.stored_by_ddl = 1 << 60  # until it is over
         if rewrites:
@@ -79,6 +79,11 @@ class Changes:
         name = self.rng.choice(table.attached)
         return (f"BEGIN; SELECT writecache.detach('wb.{name}'); SELECT writecache.attach('wb.{name}', 'write_back', flush_interval => '1 day'); "
                 f"{self.rng.choice(('COMMIT', 'COMMIT', 'ROLLBACK'))}"), False
+
+    def partition_again(self, _table):
+        name, bounds = self.rng.choice((("part_1", f"FOR VALUES FROM (MINVALUE) TO ('{DAYS[1]}')"), ("part_4", "DEFAULT"),
+                                        ("part_3", f"FOR VALUES FROM ('{DAYS[2]}') TO ('{DAYS[4]}')")))
+        return self.both(f"ALTER TABLE @.part DETACH PARTITION @.{name}; ALTER TABLE @.part ATTACH PARTITION @.{name} {bounds}"), False
 
     def analyze(self, table):
         return f"ANALYZE wb.{table.name}; ANALYZE tw.{table.name}", False

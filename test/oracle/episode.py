@@ -89,7 +89,8 @@ class Episode:
         try:
             self.prepare()
             self.sessions = [Session(n, self, random.Random(f"{self.seed} session {n}")) for n in range(1, self.rng.randint(2, 6) + 1)]
-            Scheduler(self, self.rng, self.sessions, self.overlap).run(self.more)
+            self.scheduler = Scheduler(self, self.rng, self.sessions, self.overlap)
+            self.scheduler.run(self.more)
             self.conclude()
             for session in self.sessions:
                 session.close()

@@ -54,9 +54,6 @@ class Questions:
         if not self.s.one_snapshot():
             yield Hold()
 
-    def saw_the_same(self):
-        return self.s.one_snapshot() or not self.s.spoiled
-
     def both(self, text):
         answers = []
         for schema in ("wb", "tw"):
@@ -71,7 +68,7 @@ class Questions:
         answers = yield from self.both(query.text)
         if query.role:
             yield Do("RESET ROLE")
-        if self.saw_the_same():
+        if self.s.saw_the_same():
             yield from self.compare_with_plans(query, answers, "in two statements", query.text)
         yield Release()
 
@@ -98,7 +95,7 @@ class Questions:
                 self.world.note(self.s, "-- its columns are gone")
                 prepared.pop(name)
                 self.s.spoil()
-            if self.saw_the_same():
+            if self.s.saw_the_same():
                 yield from self.compare_with_plans(query, answers, f"prepared, with {argument}", f"EXECUTE {name}_@@{argument}")
         yield Release()
 
@@ -107,7 +104,7 @@ class Questions:
             return
         yield from self.hold()
         answers = yield from self.both(f"COPY ({query.text}) TO STDOUT")
-        if self.saw_the_same():
+        if self.s.saw_the_same():
             self.compare(query, *answers, how="by COPY")
         yield Release()
 
@@ -117,7 +114,7 @@ class Questions:
         query.tables = {next(t.name for t in self.world.tables if name == t.name or name in t.leaves)}
         yield from self.hold()
         answers = yield from self.both(query.text)
-        if self.saw_the_same():
+        if self.s.saw_the_same():
             self.compare(query, *answers, how="by COPY of the table")
         yield Release()
 
@@ -129,7 +126,7 @@ class Questions:
         # Not unlogged where there are crashes: PostgreSQL does not start after one that lost the record of a failed CREATE.
         kind = "UNLOGGED TABLE" if self.world.unlogged else "TABLE"
         yield from self.both(f"CREATE {kind} @.{name} AS SELECT x::text AS r FROM ({query.text}) x")
-        same = self.saw_the_same()
+        same = self.s.saw_the_same()
         answers = yield from self.both(f"SELECT r FROM @.{name}")
         query.ordered = False
         if same:
@@ -145,7 +142,7 @@ class Questions:
         text = f"REFRESH MATERIALIZED VIEW wb.mat_{name}; REFRESH MATERIALIZED VIEW tw.mat_{name}; "
         ours, theirs = (side(query.text, schema) for schema in ("wb", "tw"))
         answers = (yield Do(f"{text}{ours}; {theirs}"))[-2:]
-        if self.saw_the_same():
+        if self.s.saw_the_same():
             self.compare(query, *answers, how="by a materialized view")
         yield Release()
 
@@ -158,7 +155,7 @@ class Questions:
         rows = [re.search(r"rows=(\d+)", plan[0][0]) for plan in plans]
         read = sum(int(found[1]) for (line,) in plans[0] if (found := re.search(r"Pending Rows Read: (\d+)", line)))
         self.counts.add("ways to ask", "EXPLAIN ANALYZE of pending rows", read > 0)
-        if self.saw_the_same():
+        if self.s.saw_the_same():
             self.compare(query, *([[found and found[1]]] for found in rows), how="by EXPLAIN ANALYZE", plans=plans)
         yield Release()
 
@@ -196,7 +193,7 @@ class Questions:
             yield Do(f"DECLARE {name}_{schema} {how}CURSOR {'WITH HOLD ' if held else ''}FOR {side(query.text, schema)}")
         self.counts.add("cursors", f"{how}CURSOR")
         self.counts.add("cursors", "WITH HOLD", held)
-        spoiled = self.s.spoiled and not self.s.one_snapshot()
+        spoiled = not self.s.saw_the_same()
         yield Release()
         self.s.cursors.append({"name": name, "query": query, "wb": [], "tw": [], "ended": False, "spoiled": spoiled, "held": held,
                                "again": how == "SCROLL ", "comparable": None})

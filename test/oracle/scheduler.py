@@ -109,6 +109,11 @@ class Scheduler:
         if self.holder is session:
             self.holder = None
 
+    def others_stood_still(self, session):
+        """Whether nobody has committed since `session` holds the others. Who waited then must wait still: the answer of
+        a COMMIT comes a moment after what it did can be seen."""
+        return not session.spoiled and all(self.is_blocked(s) for s in self.sessions if s is not session and s.busy_since is not None)
+
     def collect(self):
         for session in self.sessions:
             if session.busy_since is not None:

@@ -193,6 +193,10 @@ class Session:
         text += [f"SET {'LOCAL ' if local else ''}{name} = '{value}'" for name, value in more.items()]
         yield Do("; ".join(text))
 
+    def saw_the_same(self):
+        """Whether the statements since Hold() had the same to see."""
+        return self.one_snapshot() or self.world.scheduler.others_stood_still(self)
+
     def one_snapshot(self):
         return self.isolation in ("REPEATABLE READ", "SERIALIZABLE")
 

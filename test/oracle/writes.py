@@ -24,12 +24,13 @@ class Writes:
         self.world.counts.add("writes", kind)
         yield from getattr(self, kind)()
 
-    def pair(self, text, copy=(), check=True):
-        """Runs a statement for both twins; what they return must be the same."""
+    def pair(self, text, copy=(), check=True, reads=False):
+        """Runs a statement for both twins; what they return must be the same. `reads`: what others do can matter."""
         answers = []
         for schema in ("wb", "tw"):
             answers.append((yield Do(side(text, schema), copy))[-1])
-        if check and sorted(answers[0], key=str) != sorted(answers[1], key=str) and not self.s.spoiled:
+        if check and sorted(answers[0], key=str) != sorted(answers[1], key=str) and not self.s.spoiled \
+                and (not reads or self.s.saw_the_same()):
             self.world.complain(f"session {self.s.number}: a statement returned two things",
                                 [text, f"write-back: {answers[0][:10]}", f"plain: {answers[1][:10]}"])
 
@@ -39,10 +40,10 @@ class Writes:
             yield from self.pair(text)
             return
         yield Hold()
-        yield from self.pair(text)
-        spoiled = self.s.spoiled
+        yield from self.pair(text, reads=True)
+        same = self.s.saw_the_same()
         yield Release()
-        if spoiled:
+        if not same:
             raise Spoiled
 
     def target(self, table):

@@ -1,6 +1,7 @@
 #include "pg/live_read/copy_out.hpp"
 
 #include "pg/live_read/paths.hpp"
+#include "pg/write_back/departures.hpp"
 #include "pg/write_back/own_rows.hpp"
 
 extern "C" {
@@ -44,6 +45,7 @@ PlannedStmt* read_pending(PlannedStmt* planned) {
   const Oid table = RangeVarGetRelid(copy->relation, AccessShareLock, true);
   if (!OidIsValid(table) || get_rel_relkind(table) != RELKIND_RELATION) return planned;
   if (live_read::sources_of(table, true) == NIL) {
+    if (ActiveSnapshotSet()) departures::check(table, GetActiveSnapshot());
     (void)own_rows::spill_seen_in(table);
     return planned;
   }

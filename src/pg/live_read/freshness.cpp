@@ -9,6 +9,7 @@
 #include "pg/server/workers.hpp"
 #include "pg/tables/attachment.hpp"
 #include "pg/write_back/committed_rows.hpp"
+#include "pg/write_back/departures.hpp"
 #include "pg/write_back/flush.hpp"
 #include "pg/write_back/queue_status.hpp"
 #include "pg/write_back/passes.hpp"
@@ -277,6 +278,7 @@ void freshen(QueryDesc* query) {
 }
 
 void start(QueryDesc* query, int flags) {
+  if ((flags & EXEC_FLAG_EXPLAIN_ONLY) == 0) departures::check(query->plannedstmt, query->snapshot);
   if (!attachments::names_unbuffered_only(query->plannedstmt->rtable) &&
       (flags & EXEC_FLAG_EXPLAIN_ONLY) == 0 && buffer_ready() && attachments::any() &&
       !IsParallelWorker() && !RecoveryInProgress() && !workers::is_worker())

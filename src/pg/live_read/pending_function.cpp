@@ -5,6 +5,7 @@
 #include "pg/server/shmem.hpp"
 #include "pg/tables/attachment.hpp"
 #include "pg/tables/row_type.hpp"
+#include "pg/write_back/departures.hpp"
 
 extern "C" {
 #include "catalog/pg_inherits.h"
@@ -38,6 +39,7 @@ List* sources_of(Relation relation) {
 
 void put_rows(Relation relation, Oid source, TupleTableSlot* slot, EState* estate,
               Tuplestorestate* result) {
+  departures::check(source, GetActiveSnapshot());
   live_read::SourceRows rows{};
   if (!live_read::open(&rows, relation, source, GetActiveSnapshot())) return;
   while (MinimalTuple tuple = live_read::next(&rows.reader)) {

@@ -9,6 +9,7 @@
 #include "pg/server/settings.hpp"
 #include "pg/server/shmem.hpp"
 #include "pg/tables/attachment.hpp"
+#include "pg/write_back/departures.hpp"
 
 extern "C" {
 #include "commands/explain.h"
@@ -111,8 +112,9 @@ void begin_search(PendingState* state) {
 void open(PendingState* state) {
   state->opened = true;
   const Attachment* attachment = attachments::find_write_back(state->source);
-  if (attachment == nullptr || !attachment->read_pending || !settings::read_pending) return;
   EState* estate = state->custom.ss.ps.state;
+  if (attachment == nullptr) departures::check(state->source, estate->es_snapshot);
+  if (attachment == nullptr || !attachment->read_pending || !settings::read_pending) return;
   MemoryContext old = MemoryContextSwitchTo(estate->es_query_cxt);
   state->has_rows = live_read::open(&state->rows, state->custom.ss.ss_currentRelation,
                                     state->source, estate->es_snapshot);

@@ -2,6 +2,7 @@
 #include "pg/live_read/reader.hpp"
 
 #include "pg/server/shmem.hpp"
+#include "pg/write_back/departures.hpp"
 #include "pg/write_back/passes.hpp"
 
 extern "C" {
@@ -195,6 +196,7 @@ bool is_empty(QueueNo queue, std::uint64_t queue_id, Oid relation, Snapshot snap
   TransactionId freed_xid;
   const bool empty = buffer().is_empty(queue, queue_id, &freed_xid);
   if (empty) check_freed(freed_xid, relation, snapshot);
+  if (!buffer().is_queue(queue, queue_id)) departures::check(relation, snapshot);
   return empty;
 }
 
@@ -217,6 +219,7 @@ void begin(Reader* reader, QueueNo queue, std::uint64_t queue_id, Oid relation,
     capacity = reader->block_count + reader->block_count / 8;
   }
   check_freed(freed_xid, relation, snapshot);
+  if (!buffer().is_queue(queue, queue_id)) departures::check(relation, snapshot);
   if (reader->block_count > 0) reader->copy = static_cast<std::byte*>(palloc(kBlockSize));
 }
 

@@ -3,6 +3,7 @@
 #include "pg/boundary/compat.hpp"
 #include "pg/server/shmem.hpp"
 #include "pg/tables/attachment.hpp"
+#include "pg/write_back/departures.hpp"
 #include "pg/write_back/flush.hpp"
 
 extern "C" {
@@ -27,6 +28,7 @@ bool open(SourceRows* rows, Relation relation, Oid source_id, Snapshot snapshot)
   ensure_settled();
   const std::uint64_t id = attachment->queue_id();
   const QueueNo queue = attachments::find_queue(attachment);
+  if (queue == kNoQueueNo) departures::check(source_id, snapshot);
   if (queue == kNoQueueNo || is_empty(queue, id, source_id, snapshot)) return false;
   flush::drop_what_is_stored(queue, attachment->number);
   rows->relation = relation;

@@ -5,8 +5,10 @@
 #include "pg/server/settings.hpp"
 #include "pg/server/shmem.hpp"
 #include "pg/tables/attachment.hpp"
+#include "pg/write_back/departures.hpp"
 
 extern "C" {
+#include "access/parallel.h"
 #include "executor/executor.h"
 }
 
@@ -32,11 +34,15 @@ struct Patches {
 
 bool has_nothing(Oid source, Snapshot snapshot) {
   Attachment* attachment = attachments::find_write_back(source);
-  if (attachment == nullptr || !attachment->read_pending || !settings::read_pending) return true;
+  if (attachment == nullptr)
+    return false;  // dropped with the extension since the query was planned
+  if (!attachment->read_pending || !settings::read_pending) return true;
   if (!buffer().settled()) return false;
   const QueueNo queue = attachments::find_queue(attachment);
-  return queue == kNoQueueNo ||
-         live_read::is_empty(queue, attachment->queue_id(), source, snapshot);
+  if (queue != kNoQueueNo)
+    return live_read::is_empty(queue, attachment->queue_id(), source, snapshot);
+  departures::check(source, snapshot);
+  return true;
 }
 
 // The source of a part that reads what is pending, sorted or not.
@@ -82,9 +88,7 @@ void visit_all(List* plans, Patches* patches) {
 void visit(Plan** place, Patches* patches) {
   Plan* plan = *place;
   if (List* parts = parts_of(plan)) {
-    // A leader and its workers share a node's state, and to those that begin later the buffer may
-    // not be empty any more.
-    Plan** own = plan->parallel_aware ? nullptr : own_part(parts, patches->snapshot);
+    Plan** own = own_part(parts, patches->snapshot);
     if (own != nullptr && plan->initPlan == NIL && patches->count < kMaxPatches &&
         list_length((*own)->targetlist) == list_length(plan->targetlist)) {
       patches->at[patches->count++] = {place, plan};
@@ -113,9 +117,11 @@ void pass_on(QueryDesc* query, int flags) {
 }
 
 bool may_unwrap(const QueryDesc* query, int flags) {
-  // EXPLAIN shows the plan as it is.
+  // EXPLAIN shows the plan as it is. Parallel workers get the plan as it is, and look in what the
+  // leader shares with them for the parts that it has.
   if ((flags & EXEC_FLAG_EXPLAIN_ONLY) != 0 || query->instrument_options != 0 || !buffer_ready() ||
-      query->snapshot == nullptr || !IsMVCCSnapshot(query->snapshot))
+      query->plannedstmt->parallelModeNeeded || IsParallelWorker() || query->snapshot == nullptr ||
+      !IsMVCCSnapshot(query->snapshot))
     return false;
   return !attachments::names_unbuffered_only(query->plannedstmt->rtable);
 }

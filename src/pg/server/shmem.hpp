@@ -24,6 +24,7 @@ namespace pgwc {
 
 inline constexpr int kMaxDatabases = 128;
 inline constexpr std::size_t kErrorTextSize = 256;
+inline constexpr std::size_t kDepartures = 1024;
 
 // One database that has or had rows in the buffer.
 struct DatabaseSlot {
@@ -78,6 +79,9 @@ struct ServerState {
   // Set by a start that could not tell which records had been stored: each queue's watermark must
   // be applied before its rows are read.
   std::atomic<std::uint32_t> watermarks_decide;
+  // Detached tables, by a hash: the newest transaction that stored rows of one (departures.hpp).
+  std::atomic<std::uint64_t> departed[kDepartures];
+  std::atomic<std::uint64_t> newest_departure;
   ConditionVariable progress;  // rows stored, blocks freed, workers gone
   DatabaseSlot databases[kMaxDatabases];
   QueueStatus queues[FLEXIBLE_ARRAY_MEMBER];

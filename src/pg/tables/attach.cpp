@@ -349,7 +349,7 @@ PGWC_FUNCTION(pgwc_detach) {
     (void)drain::drain_table(relid);
     PGWC_INJECT("detach-drained");
     delete_watermark(attachment);
-    drain::drop_queue_at_commit(attachment);
+    drain::drop_queue_at_commit(attachment, relid);
   } else {
     row_cache::drop(relid);
   }

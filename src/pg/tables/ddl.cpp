@@ -176,7 +176,7 @@ void drain_all() {
     table_close(opened, NoLock);
     drain_locked(relation);
     if (const Attachment* attachment = attachments::find(relation))
-      drain::drop_queue_at_commit(attachment->number);
+      drain::drop_queue_at_commit(attachment->number, relation);
   }
 }
 
@@ -293,6 +293,23 @@ void drain_typed(const RangeVar* name) {
   }
 }
 
+// A partition becomes a table of its own: its rows in the queues of the tables above are nowhere to
+// be read from, or would seem to be the default partition's.
+void leave_queues(const RangeVar* parent, const RangeVar* partition) {
+  const Oid table = RangeVarGetRelid(parent, NoLock, true);
+  const Oid leaving = RangeVarGetRelid(partition, NoLock, true);
+  if (!OidIsValid(table) || !OidIsValid(leaving) || !may_change(table)) return;
+  List* above = list_make1_oid(table);
+  if (get_rel_relispartition(table)) above = list_concat(above, get_partition_ancestors(table));
+  ListCell* cell;
+  foreach (cell, above)
+    if (const Attachment* attachment = attachments::find_write_back(lfirst_oid(cell))) {
+      const std::int32_t number = attachment->number;
+      drain::leave_queue_at_commit(number, leaving);
+      drain::leave_queue_at_commit(number, lfirst_oid(cell));
+    }
+}
+
 bool only_switches_triggers(const AlterTableStmt* alter) {
   ListCell* cell;
   foreach (cell, alter->cmds) {
@@ -337,6 +354,7 @@ void before_alter(const AlterTableStmt* alter) {
       await_named(partition->name);
     else
       drain_named(partition->name, AccessExclusiveLock);
+    if (command->subtype == AT_DetachPartition) leave_queues(alter->relation, partition->name);
   }
 }
 

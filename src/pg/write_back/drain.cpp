@@ -3,6 +3,7 @@
 #include "pg/boundary/compat.hpp"
 #include "pg/server/shmem.hpp"
 #include "pg/tables/attachment.hpp"
+#include "pg/write_back/departures.hpp"
 #include "pg/write_back/flush.hpp"
 #include "pg/write_back/staging.hpp"
 
@@ -19,12 +20,15 @@ namespace {
 struct Dropped {
   Dropped* next;
   SubTransactionId owner;
-  std::uint64_t queue_id;
-  bool at_abort;  // else at commit
+  std::uint64_t queue_id;  // 0: it stays
+  bool at_abort;           // else at commit
+  Oid left_behind;         // a table that was in the queue, to be read without it; else none
+  std::uint64_t flush;     // the newest transaction that stored its rows
 };
 Dropped* dropped = nullptr;  // in TopTransactionContext
 
 void forget(std::uint64_t queue_id) noexcept {
+  if (queue_id == 0) return;
   for (QueueNo q = 0; q < buffer().queue_count(); ++q)
     if (buffer().is_queue(q, queue_id)) buffer().drop_queue(q, queue_id);
 }
@@ -32,6 +36,9 @@ void forget(std::uint64_t queue_id) noexcept {
 void xact_callback(XactEvent event, void*) {
   if (dropped == nullptr) return;
   for (const Dropped* entry = dropped; entry != nullptr; entry = entry->next) {
+    if (OidIsValid(entry->left_behind) &&
+        (event == XACT_EVENT_COMMIT || event == XACT_EVENT_PREPARE))
+      departures::announce(entry->left_behind, entry->flush);
     // What is prepared has stored its rows, and opens the queue anew if it commits.
     if (entry->at_abort ? event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE
                         : event == XACT_EVENT_COMMIT)
@@ -57,11 +64,19 @@ void subxact_callback(SubXactEvent event, SubTransactionId mine, SubTransactionI
   }
 }
 
-void note(std::int32_t attachment, bool at_abort) {
+std::uint64_t queue_of(std::int32_t attachment) {
+  return make_queue_id(MyDatabaseId, static_cast<std::uint32_t>(attachment));
+}
+
+void note(std::uint64_t queue_id, bool at_abort, Oid left_behind = InvalidOid,
+          std::uint64_t flush = 0) {
   auto* entry = static_cast<Dropped*>(MemoryContextAlloc(TopTransactionContext, sizeof(Dropped)));
-  *entry = {dropped, GetCurrentSubTransactionId(),
-            make_queue_id(MyDatabaseId, static_cast<std::uint32_t>(attachment)), at_abort};
+  *entry = {dropped, GetCurrentSubTransactionId(), queue_id, at_abort, left_behind, flush};
   dropped = entry;
+}
+
+std::uint64_t newest_flush(std::uint64_t queue_id) {
+  return departures::newest_flush(buffer().find_queue(queue_id), queue_id);
 }
 
 }  // namespace
@@ -88,12 +103,17 @@ std::uint64_t drain_table(Oid relid) {
   return rows;
 }
 
-void drop_queue_at_commit(std::int32_t attachment) {
+void drop_queue_at_commit(std::int32_t attachment, Oid left_behind) {
   ForceSyncCommit();  // were the commit lost in a crash, the rows would be wanted again
-  note(attachment, false);
+  const std::uint64_t id = queue_of(attachment);
+  note(id, false, left_behind, OidIsValid(left_behind) ? newest_flush(id) : 0);
 }
 
-void drop_queue_at_abort(std::int32_t attachment) { note(attachment, true); }
+void leave_queue_at_commit(std::int32_t attachment, Oid relation) {
+  note(0, false, relation, newest_flush(queue_of(attachment)));
+}
+
+void drop_queue_at_abort(std::int32_t attachment) { note(queue_of(attachment), true); }
 
 void init() {
   RegisterXactCallback(xact_callback, nullptr);

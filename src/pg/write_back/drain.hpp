@@ -15,7 +15,11 @@ bool holds_lock_against_worker(Oid relation);
 std::uint64_t drain_table(Oid relation);
 
 // At this transaction's commit: forgets the queue of an attachment; at its rollback: nothing.
-void drop_queue_at_commit(std::int32_t attachment);
+// `left_behind`: the table, if it can be read afterwards.
+void drop_queue_at_commit(std::int32_t attachment, Oid left_behind = InvalidOid);
+// At its commit: rows of the relation are not looked for in the attachment's queue any more, which
+// stays.
+void leave_queue_at_commit(std::int32_t attachment, Oid relation);
 // At its rollback, or that of the subtransaction: forgets the queue of an attachment that it made.
 void drop_queue_at_abort(std::int32_t attachment);
 
