@@ -22,7 +22,7 @@
 #include "pg/write_back/queue_status.hpp"
 #include "pg/write_back/passes.hpp"
 #include "pg/write_back/own_rows.hpp"
-#include "pg/write_back/staging.hpp"
+#include "pg/write_back/publish.hpp"
 
 extern "C" {
 #include "optimizer/planner.h"
@@ -83,6 +83,6 @@ void _PG_init(void) {
   drain::init();
   passes::init();
   queue_status::init();
-  staging::init();
+  publish::init();
   workers::register_launcher();
 }

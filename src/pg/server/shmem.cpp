@@ -488,6 +488,12 @@ DatabaseSlot* database_slot(Oid database) {
   return found;
 }
 
+DatabaseSlot* own_database() {
+  static DatabaseSlot* own = nullptr;
+  if (own == nullptr) own = database_slot(MyDatabaseId);
+  return own;
+}
+
 void wake_worker(DatabaseSlot* slot) noexcept {
   std::atomic_thread_fence(std::memory_order_seq_cst);
   if (slot->running.load(std::memory_order_relaxed) != 0) {

@@ -114,6 +114,8 @@ void ensure_settled();
 
 // The slot of a database, made if need be; null if all are taken. Takes the server lock.
 DatabaseSlot* database_slot(Oid database);
+// That of this session's database, looked up once.
+DatabaseSlot* own_database();
 // Asks for the attention of the database's worker, or for one to be started. Never fails; callable
 // in commit callbacks.
 void wake_worker(DatabaseSlot* slot) noexcept;

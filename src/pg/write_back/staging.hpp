@@ -1,11 +1,9 @@
 // A transaction's rows before its commit: kept in backend memory, handed to the write buffer when
 // the transaction ends.
 //
-//   stage      append() while the statement runs
-//   rollback   of a savepoint: the rows of its subtransaction are cut off; of the transaction: all
-//   are forgotten commit     PRE_COMMIT reserves room and copies (may wait, may ERROR); COMMIT
-//   publishes (cannot fail) spill      at any moment before: the rows go into the table as ordinary
-//   inserts of this transaction
+// They are appended while the statement runs, cut off by a rollback to a savepoint, forgotten by
+// that of the transaction, and published by its commit (publish.hpp). At any moment before they can
+// be spilled: then they go into the table as ordinary inserts of this transaction.
 //
 // Backends only. Row bytes are MinimalTuples, each padded to 8 bytes, external values fetched: what
 // the core frames.
@@ -19,9 +17,6 @@ namespace pgwc {
 struct Stage;
 
 namespace staging {
-
-// Registers the transaction callbacks; from _PG_init.
-void init();
 
 // Opens (or finds) this transaction's stage for a table. Null when the buffer has no place for the
 // table.
