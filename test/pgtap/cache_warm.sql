@@ -77,7 +77,8 @@ UPDATE t SET v = 'newer' WHERE id <= 100;
 SELECT is(writecache.warm('t', 'SELECT id FROM t WHERE id <= 100'), 100::bigint, 'by keys');
 SELECT is(found('SELECT * FROM t WHERE id = ANY (ARRAY(SELECT generate_series(1, 100)))'), '100 0 0');
 
--- No room for all: what was loaded first stays, others make room.
+-- No room for all: what was loaded first stays, others make room. That there is no room any more shows when one row has made
+-- room for another; which one depends on the relation's OID.
 CREATE TABLE large (id int PRIMARY KEY, v text);
 INSERT INTO large SELECT g, repeat('x', 100) FROM generate_series(1, 1000) g;
 INSERT INTO large SELECT 1000 + g, repeat('x', 2000) FROM generate_series(1, (SELECT cache_bytes / 1000 FROM writecache.cache_status())) g;
@@ -87,10 +88,10 @@ SELECT writecache.warm('large') AS warmed \gset
 SELECT cmp_ok(:warmed, '<', :all_rows, 'not all');
 SELECT ok(used_bytes > cache_bytes / 2, 'a good part') FROM writecache.cache_status();
 SELECT cmp_ok(entries('large'), '>=', :warmed - 1::bigint, 'what was warmed is there') ;
-SELECT is(found(format('SELECT * FROM large WHERE id = ANY (ARRAY(SELECT generate_series(%s, %s)))', :all_rows - 19, :all_rows)), '20 0 0', 'the largest keys');
+SELECT cmp_ok(split_part(found(format('SELECT * FROM large WHERE id = ANY (ARRAY(SELECT generate_series(%s, %s)))', :all_rows - 19, :all_rows)), ' ', 1)::int, '>=', 19, 'the largest keys');
 SELECT writecache.invalidate('large');
 SELECT cmp_ok(writecache.warm('large', 'SELECT id FROM large ORDER BY id DESC'), '<', :all_rows::bigint, 'by keys');
-SELECT is(found(format('SELECT * FROM large WHERE id = ANY (ARRAY(SELECT generate_series(%s, %s)))', :all_rows - 19, :all_rows)), '20 0 0', 'the hottest');
+SELECT cmp_ok(split_part(found(format('SELECT * FROM large WHERE id = ANY (ARRAY(SELECT generate_series(%s, %s)))', :all_rows - 19, :all_rows)), ' ', 1)::int, '>=', 19, 'the hottest');
 SELECT is(writecache.warm('t'), 1000::bigint, 'another relation finds room in a full cache');
 SELECT is(found('SELECT * FROM t WHERE id = ANY (ARRAY(SELECT generate_series(1, 1000)))'), '1000 0 0');
 SELECT writecache.detach('large');
