@@ -121,8 +121,7 @@ is($reader->query("SELECT writecache.warm('t', 'SELECT id FROM t WHERE id < 3')"
 like($reader->query($_), qr/25006: cannot execute \S.* (during recovery|in a read-only transaction)/, $_)
   for "INSERT INTO b VALUES (1, 1)", "SELECT writecache.insert(ROW(1, 1)::b)", "SELECT writecache.insert('b', '{\"id\": 1}')",
   "SELECT writecache.attach('t', 'cache_aside')", "SELECT writecache.alter('b', flush_rows => 1)", "SELECT writecache.detach('t')",
-  "SELECT writecache.retry_rejected('b')";
-is($reader->query('SELECT writecache.flush()'), 0, 'nothing can be pending');
+  "SELECT writecache.retry_rejected('b')", "SELECT writecache.discard_rejected('b')", 'SELECT writecache.flush()', "SELECT writecache.flush('b')";
 
 # A promoted standby.
 $standby->promote;

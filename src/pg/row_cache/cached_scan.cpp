@@ -27,9 +27,10 @@ struct State {
   Datum* key;
   bool opened;
   bool begun;  // the values of this scan are known
+  bool again;  // the last row came from the index, which may have more with its key
   std::size_t next;
   KeyList keys;  // with = ANY; one key without
-  MemoryContext key_memory;
+  MemoryContext key_memory;  // of what outlives a row; else null
 };
 
 Node* create_state(CustomScan* scan);
@@ -78,7 +79,7 @@ void open(State* state) {
   fetcher.count = state->plan.count;
   fetcher.parts = make_key_parts(state->plan);
   fetcher.memory = estate->es_query_cxt;
-  if (state->plan.any_column >= 0)
+  if (state->plan.any_column >= 0 || !fetcher.use_cache)
     state->key_memory =
         AllocSetContextCreate(estate->es_query_cxt, "pg_writecache keys", ALLOCSET_SMALL_SIZES);
   MemoryContextSwitchTo(old);
@@ -99,22 +100,21 @@ bool evaluate(State* state) {
 // The keys of this scan.
 void begin_keys(State* state) {
   state->begun = true;
+  state->again = false;
   state->next = 0;
   state->keys.count = 0;
   const int any = state->plan.any_column;
-  if (any < 0) {
-    // In the memory of this row: it is looked for at once.
-    MemoryContext old =
-        MemoryContextSwitchTo(state->custom.ss.ps.ps_ExprContext->ecxt_per_tuple_memory);
-    if (evaluate(state)) state->keys.count = 1;
-    MemoryContextSwitchTo(old);
-    return;
-  }
-  MemoryContextReset(state->key_memory);
-  MemoryContext old = MemoryContextSwitchTo(state->key_memory);
-  if (evaluate(state))
+  if (state->key_memory != nullptr) MemoryContextReset(state->key_memory);
+  // In the memory of this row, if it is the only one and is looked for at once.
+  MemoryContext old = MemoryContextSwitchTo(
+      state->key_memory != nullptr ? state->key_memory
+                                   : state->custom.ss.ps.ps_ExprContext->ecxt_per_tuple_memory);
+  const bool comparable = evaluate(state);
+  if (comparable && any >= 0)
     make_key_list(&state->keys, state->fetcher.parts, state->plan.count, any, state->key,
                   state->key[any], state->plan.element_equal);
+  else
+    state->keys.count = comparable ? 1 : 0;
   MemoryContextSwitchTo(old);
 }
 
@@ -142,12 +142,13 @@ TupleTableSlot* next(ScanState* node) {
   if (!state->opened) open(state);
   if (!state->begun) begin_keys(state);
   MemoryContext old = MemoryContextSwitchTo(node->ps.ps_ExprContext->ecxt_per_tuple_memory);
-  TupleTableSlot* row = nullptr;
+  TupleTableSlot* row = state->again ? fetch_another(&state->fetcher) : nullptr;
   while (row == nullptr && state->next < state->keys.count) {
     CHECK_FOR_INTERRUPTS();
     row = fetch_next(state);
   }
   MemoryContextSwitchTo(old);
+  state->again = row != nullptr && !state->fetcher.use_cache;
   if (row == nullptr) return ExecClearTuple(slot);
   show(state, row, slot);
   return slot;

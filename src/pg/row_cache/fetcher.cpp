@@ -81,6 +81,14 @@ TupleTableSlot* fetch_by_place(Fetcher* f, CacheKey place, const Stamp& stamp, c
   return f->cached;
 }
 
+TupleTableSlot* next_of_scan(Fetcher* f, OffsetNumber* root) {
+  while (ItemPointer tid = index_getnext_tid(f->scan, ForwardScanDirection)) {
+    *root = ItemPointerGetOffsetNumber(tid);
+    if (index_fetch_heap(f->scan, f->stored)) return f->stored;
+  }
+  return nullptr;
+}
+
 // In a memory context that lives as long as the scan, which keeps notes in it.
 TupleTableSlot* scan_index(Fetcher* f, const Datum* key, OffsetNumber* root) {
   make_stored_slot(f);
@@ -94,11 +102,7 @@ TupleTableSlot* scan_index(Fetcher* f, const Datum* key, OffsetNumber* root) {
                                    BTEqualStrategyNumber, f->parts[i].subtype,
                                    f->parts[i].collation, &f->parts[i].equal, key[i]);
   index_rescan(f->scan, keys, f->count, nullptr, 0);
-  while (ItemPointer tid = index_getnext_tid(f->scan, ForwardScanDirection)) {
-    *root = ItemPointerGetOffsetNumber(tid);
-    if (index_fetch_heap(f->scan, f->stored)) return f->stored;
-  }
-  return nullptr;
+  return next_of_scan(f, root);
 }
 
 // Step 3.
@@ -150,6 +154,14 @@ TupleTableSlot* fetch(Fetcher* f, std::uint64_t hash, const Datum* key) {
   Claim claim;
   if (row != nullptr && f->use_cache && make_claim(f->relation, row, root, &claim))
     fill(f, place, row, claim, epoch);
+  return row;
+}
+
+TupleTableSlot* fetch_another(Fetcher* f) {
+  MemoryContext old = MemoryContextSwitchTo(f->memory);
+  OffsetNumber root;
+  TupleTableSlot* row = next_of_scan(f, &root);
+  MemoryContextSwitchTo(old);
   return row;
 }
 

@@ -52,6 +52,10 @@ TupleTableSlot* fetch(Fetcher* fetcher, const Datum* key);
 // The same, for a caller that has the key's hash already.
 TupleTableSlot* fetch(Fetcher* fetcher, std::uint64_t hash, const Datum* key);
 
+// One more row with the key of the last fetch(), which found one without the cache; null if there is
+// none. A snapshot that is older than the unique index may see several.
+TupleTableSlot* fetch_another(Fetcher* fetcher);
+
 // Closes what was opened, and counts for the statistics. Not needed after an error.
 void close(Fetcher* fetcher);
 

@@ -1,4 +1,6 @@
 // SQL functions get, get_many, evict, invalidate.
+#include <algorithm>
+
 #include "pg/boundary/compat.hpp"
 #include "pg/row_cache/computed.hpp"
 #include "pg/row_cache/fetcher.hpp"
@@ -105,6 +107,21 @@ bool fetch_otherwise(const Call& call, const Datum* values, Datum* row) {
                                : query_row(call.key, call.arguments, values, row);
 }
 
+// In FROM, the executor compares the columns with those that the query was planned with, but cannot
+// speak of one that was dropped since.
+void require_columns(const Node* result, Relation relation) {
+  if (result == nullptr || !IsA(result, ReturnSetInfo)) return;
+  const TupleDesc now = RelationGetDescr(relation);
+  const TupleDesc expected = castNode(ReturnSetInfo, result)->expectedDesc;
+  if (expected == nullptr) return;
+  for (int i = 0; i < std::min(expected->natts, now->natts); ++i)
+    if (TupleDescAttr(now, i)->attisdropped && !TupleDescAttr(expected, i)->attisdropped)
+      ereport(ERROR, errcode(ERRCODE_DATATYPE_MISMATCH),
+              errmsg("columns of \"%s\" were dropped after the query was planned",
+                     RelationGetRelationName(relation)),
+              errhint("Repeat the query."));
+}
+
 }  // namespace
 
 PGWC_FUNCTION(pgwc_get) {
@@ -115,19 +132,21 @@ PGWC_FUNCTION(pgwc_get) {
     if (PG_ARGISNULL(argument->number)) PG_RETURN_NULL();
     values[i] = convert_key_value(argument, PG_GETARG_DATUM(argument->number));
   }
+  Relation relation = relation_open(call->relation, NoLock);
+  require_columns(fcinfo->resultinfo, relation);
   if (!call->direct) {
+    relation_close(relation, NoLock);
     Datum row;
     if (!fetch_otherwise(*call, values, &row)) PG_RETURN_NULL();
     PG_RETURN_DATUM(row);
   }
-  Relation relation = table_open(call->relation, NoLock);
   Fetcher fetcher;
   open_fetcher(&fetcher, relation, *call);
   TupleTableSlot* slot = fetch(&fetcher, values);
   const bool found = slot != nullptr;
   const Datum row = found ? row_datum(slot) : Datum{0};
   close(&fetcher);
-  table_close(relation, NoLock);
+  relation_close(relation, NoLock);
   if (!found) PG_RETURN_NULL();
   PG_RETURN_DATUM(row);
 }
@@ -184,6 +203,7 @@ PGWC_FUNCTION(pgwc_get_many) {
   // planned for.
   InitMaterializedSRF(fcinfo, MAT_SRF_BLESS);
   auto* result = reinterpret_cast<ReturnSetInfo*>(fcinfo->resultinfo);
+  require_columns(fcinfo->resultinfo, relation);
   TupleTableSlot* absent = MakeSingleTupleTableSlot(result->setDesc, &TTSOpsVirtual);
   ExecStoreAllNullTuple(absent);
   MemoryContext memory =

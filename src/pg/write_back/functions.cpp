@@ -63,6 +63,7 @@ using namespace pgwc;
 
 PGWC_FUNCTION(pgwc_flush) {
   require_buffer();
+  PreventCommandDuringRecovery("writecache.flush()");
   ensure_settled();
   QueueNo queue = kNoQueueNo;
   if (!PG_ARGISNULL(0)) {
