@@ -4,6 +4,7 @@ import time
 
 import tables
 from cluster import ENOUGH_TABLES, Stuck, send
+from pq import Lost, Refused
 
 BACKEND_POINTS = ("reserved", "frame-filled", "prepared", "committed", "published", "aborted")
 WORKER_POINTS = ("flush-rows-stored", "flush-marked", "flush-committed", "flush-finished", "before-free", "after-free",
@@ -61,7 +62,15 @@ class Faults:
         return "fast shutdown"
 
     def has_workers(self):
-        return len(self.cluster.pids("worker")) >= len(tables.DATABASES)
+        """Whether each database has a worker; there may be one of a visited database, too."""
+        try:
+            session = self.cluster.connect("look")
+            numbers = [row[0] for row in session.run(f"SELECT oid FROM pg_database WHERE datname IN {tables.DATABASES}")]
+            session.close()
+        except (Lost, Refused):
+            return False
+        titles = self.cluster.processes().values()
+        return all(any(title.endswith(f"flush worker {number}") for title in titles) for number in numbers)
 
     def start_after_drain(self, has_workers):
         """A shutdown that has time stores everything first, if the workers are there: it cannot start new ones."""

@@ -68,8 +68,7 @@ sub crash_at
 
 for my $point (qw(reserved half-copied frame-filled prepared committed published aborted))
 {
-	crash_at($point, 'kill', 'on');
-	crash_at($point, 'kill_server', 'off');
+	crash_at($point, @$_) for [ 'kill', 'on' ], [ 'kill', 'off' ], [ 'kill_server', 'off' ];
 }
 is($node->safe_psql('postgres', "SELECT count(*) FROM t WHERE who = 'kept'"), $crash * 100, 'later crashes did not bring anything again');
 $node->stop;
