@@ -29,7 +29,7 @@ struct State {
   bool begun;  // the values of this scan are known
   bool again;  // the last row came from the index, which may have more with its key
   std::size_t next;
-  KeyList keys;  // with = ANY; one key without
+  KeyList keys;              // with = ANY; one key without
   MemoryContext key_memory;  // of what outlives a row; else null
 };
 
@@ -134,6 +134,8 @@ void show(const State* state, TupleTableSlot* row, TupleTableSlot* slot) {
   memcpy(slot->tts_isnull, row->tts_isnull, needed * sizeof(bool));
   ExecStoreVirtualTuple(slot);
   slot->tts_tableOid = RelationGetRelid(state->fetcher.relation);
+  // For UPDATE and DELETE WHERE CURRENT OF.
+  slot->tts_tid = state->fetcher.place;
 }
 
 TupleTableSlot* next(ScanState* node) {

@@ -95,7 +95,7 @@ bool make_claim_at_commit(Relation relation, TupleTableSlot* slot, const Claim* 
   claim->buffer = pinned->buffer;
   LockBuffer(pinned->buffer, BUFFER_LOCK_SHARE);
   Page page = BufferGetPage(pinned->buffer);
-  if (RelationNeedsWAL(relation)) claim->page_lsn = PageGetLSN(page);
+  if (RelationNeedsWAL(relation)) claim->page_lsn = BufferGetLSNAtomic(pinned->buffer);
   claim->root = root_of(page, tuple->t_data, *claim, older);
   LockBuffer(pinned->buffer, BUFFER_LOCK_UNLOCK);
   return OffsetNumberIsValid(claim->root);

@@ -84,7 +84,9 @@ TupleTableSlot* fetch_by_place(Fetcher* f, CacheKey place, const Stamp& stamp, c
 TupleTableSlot* next_of_scan(Fetcher* f, OffsetNumber* root) {
   while (ItemPointer tid = index_getnext_tid(f->scan, ForwardScanDirection)) {
     *root = ItemPointerGetOffsetNumber(tid);
-    if (index_fetch_heap(f->scan, f->stored)) return f->stored;
+    if (!index_fetch_heap(f->scan, f->stored)) continue;
+    f->place = f->stored->tts_tid;
+    return f->stored;
   }
   return nullptr;
 }
@@ -115,9 +117,18 @@ TupleTableSlot* fetch_by_index(Fetcher* f, const Datum* key, OffsetNumber* root)
 
 }  // namespace
 
+void require_populated(Relation relation) {
+  if (RelationIsScannable(relation)) return;
+  ereport(
+      ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+      errmsg("materialized view \"%s\" has not been populated", RelationGetRelationName(relation)),
+      errhint("Use the REFRESH MATERIALIZED VIEW command."));
+}
+
 bool may_use_cache(Snapshot snapshot, TransactionId index_xmin) {
-  return enabled() && settings::read_cache && snapshot != nullptr && IsMVCCSnapshot(snapshot) &&
-         !IsolationIsSerializable() && TransactionIdPrecedes(index_xmin, snapshot->xmin);
+  return enabled() && settings::read_cache && snapshot != nullptr &&
+         snapshot->snapshot_type == SNAPSHOT_MVCC && !IsolationIsSerializable() &&
+         TransactionIdPrecedes(index_xmin, snapshot->xmin);
 }
 
 TupleTableSlot* fetch(Fetcher* f, const Datum* key) {
@@ -137,10 +148,12 @@ TupleTableSlot* fetch(Fetcher* f, std::uint64_t hash, const Datum* key) {
     } else if (has_key(f->parts, f->count, f->cached, key)) {
       if (proved_by_page(claim_of(stamp), f->relation, f->snapshot)) {
         ++f->counters.hits_by_page;
+        ItemPointerSet(&f->place, claim_of(stamp).block, claim_of(stamp).item);
         return f->cached;
       }
       if (TupleTableSlot* row = fetch_by_place(f, place, stamp, key)) {
         ++f->counters.hits_by_tid;
+        f->place = f->stored->tts_tid;
         return row;
       }
       ++f->counters.failed_proofs;

@@ -28,6 +28,7 @@ struct Fetcher {
   KeyPart* parts;
   MemoryContext memory;    // lives as long as the fetcher
   CacheCounters counters;  // since it was opened
+  ItemPointerData place;   // of the row that was found last
 
   // Made when first needed.
   TupleTableSlot* cached;  // holds what was found in the cache
@@ -41,9 +42,12 @@ struct Fetcher {
   MemoryContext fill_memory;
 };
 
-// Whether rows may come from the cache in this snapshot. Serializable transactions have to leave
-// their traces in the table and its index; an index that is younger than the snapshot may hold two
-// rows with one key for it.
+// An ERROR if the relation is a materialized view without rows, as a query would raise it.
+void require_populated(Relation relation);
+
+// Whether rows may come from the cache in this snapshot, which is no historic one of logical
+// decoding. Serializable transactions have to leave their traces in the table and its index; an
+// index that is younger than the snapshot may hold two rows with one key for it.
 bool may_use_cache(Snapshot snapshot, TransactionId index_xmin);
 
 // The row with this key, no value of it null; null if the snapshot sees none. It is valid until the
@@ -52,8 +56,8 @@ TupleTableSlot* fetch(Fetcher* fetcher, const Datum* key);
 // The same, for a caller that has the key's hash already.
 TupleTableSlot* fetch(Fetcher* fetcher, std::uint64_t hash, const Datum* key);
 
-// One more row with the key of the last fetch(), which found one without the cache; null if there is
-// none. A snapshot that is older than the unique index may see several.
+// One more row with the key of the last fetch(), which found one without the cache; null if there
+// is none. A snapshot that is older than the unique index may see several.
 TupleTableSlot* fetch_another(Fetcher* fetcher);
 
 // Closes what was opened, and counts for the statistics. Not needed after an error.

@@ -133,6 +133,7 @@ PGWC_FUNCTION(pgwc_get) {
     values[i] = convert_key_value(argument, PG_GETARG_DATUM(argument->number));
   }
   Relation relation = relation_open(call->relation, NoLock);
+  require_populated(relation);
   require_columns(fcinfo->resultinfo, relation);
   if (!call->direct) {
     relation_close(relation, NoLock);
@@ -203,6 +204,7 @@ PGWC_FUNCTION(pgwc_get_many) {
   // planned for.
   InitMaterializedSRF(fcinfo, MAT_SRF_BLESS);
   auto* result = reinterpret_cast<ReturnSetInfo*>(fcinfo->resultinfo);
+  require_populated(relation);
   require_columns(fcinfo->resultinfo, relation);
   TupleTableSlot* absent = MakeSingleTupleTableSlot(result->setDesc, &TTSOpsVirtual);
   ExecStoreAllNullTuple(absent);

@@ -280,6 +280,7 @@ void begin(Warm* warm, Oid relid) {
   warm->relation = catalog::open_named(relid, AccessShareLock);
   require_select(relid);
   warm->key = cache_key::require(relid);
+  require_populated(warm->relation);
   const bool is_computed =
       warm->key.relkind == RELKIND_VIEW || warm->key.relkind == RELKIND_FOREIGN_TABLE;
   if (is_computed && warm->query == nullptr)
