@@ -368,6 +368,8 @@ class WriteBuffer {
   std::uint32_t salt() const noexcept { return file_salt(control_->incarnation); }
   QueueNo find_slot(std::uint64_t id) const noexcept;
   void adopt_parked(Queue& queue, QueueNo no, std::uint64_t id) noexcept;
+  // Whether nothing in the block can be wanted by anybody any more.
+  static bool is_done(const BlockDesc& block, const Queue& queue) noexcept;
   std::uint32_t allocate_block(Queue& queue, QueueNo no) noexcept;
   void append_block(Queue& queue, std::uint32_t block) noexcept;
   void remove_block(Queue& queue, std::uint32_t block) noexcept;
