@@ -95,6 +95,7 @@ class Scheduler:
             return
         if isinstance(request, Do):
             self.world.note(session, request.text)
+            session.asked_at = self.world.clock()
             try:
                 session.connection.send(request.text, request.copy)
                 session.busy_since = time.monotonic()

@@ -279,6 +279,7 @@ void freshen(QueryDesc* query) {
 
 void start(QueryDesc* query, int flags) {
   if ((flags & EXEC_FLAG_EXPLAIN_ONLY) == 0) departures::check(query->plannedstmt, query->snapshot);
+  if (buffer_ready()) attachments::catch_up();
   if (!attachments::names_unbuffered_only(query->plannedstmt->rtable) &&
       (flags & EXEC_FLAG_EXPLAIN_ONLY) == 0 && buffer_ready() && attachments::any() &&
       !IsParallelWorker() && !RecoveryInProgress() && !workers::is_worker())

@@ -201,6 +201,15 @@ Attachment* entry_of(Oid relation) {
 
 }  // namespace
 
+void catch_up() {
+  static std::uint64_t heard_of = 0;
+  // Its first row gives a table's queue a slot.
+  const std::uint64_t changes = buffer().slot_changes();
+  if (changes == heard_of) return;
+  AcceptInvalidationMessages();
+  heard_of = changes;
+}
+
 const Attachment* find(Oid relation) {
   if (is_stranger(relation)) return nullptr;
   const Attachment* entry = entry_of(relation);

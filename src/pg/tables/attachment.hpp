@@ -44,6 +44,9 @@ namespace attachments {
 // Registers the invalidation callback; from _PG_init.
 void init();
 
+// Hears of tables that have been attached meanwhile and have rows in the buffer. Whoever has locked
+// a table before it was attached need not have heard of it otherwise. Cheap if there are none.
+void catch_up();
 // The attachment of a relation, or null. The pointer is valid until the next catalog access: copy
 // what must last.
 const Attachment* find(Oid relation);

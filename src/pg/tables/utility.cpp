@@ -116,6 +116,7 @@ void process(PlannedStmt* planned, const char* query, bool read_only_tree,
              DestReceiver* destination, QueryCompletion* completion) {
   Node* statement = planned->utilityStmt;
   if (buffer_ready() && IsUnderPostmaster) {
+    if (IsTransactionState()) attachments::catch_up();
     if (IsA(statement, CopyStmt)) {
       // PostgreSQL's own checks for a COPY in a read-only or parallel context come with its own
       // path.
