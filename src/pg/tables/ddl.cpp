@@ -72,6 +72,19 @@ void drain_ancestors(Oid relation) {
   }
 }
 
+// A partition goes, or becomes a table of its own: for older snapshots its rows in the queues of the
+// tables above are nowhere to be read from, or would seem to be the default partition's.
+void leave_queues(Oid partition) {
+  if (!OidIsValid(partition) || !may_change(partition) || !get_rel_relispartition(partition)) return;
+  ListCell* cell;
+  foreach (cell, get_partition_ancestors(partition))
+    if (const Attachment* attachment = attachments::find_write_back(lfirst_oid(cell))) {
+      const std::int32_t number = attachment->number;
+      drain::leave_queue_at_commit(number, partition);
+      drain::leave_queue_at_commit(number, lfirst_oid(cell));
+    }
+}
+
 // Drains a table named by a command, and the attached tables above and below it.
 void drain_named(const RangeVar* name, LOCKMODE lock) {
   if (name == nullptr) return;
@@ -187,6 +200,7 @@ void drain_for_dropped_partitions(const DropStmt* drop) {
     const Oid relation =
         RangeVarGetRelid(makeRangeVarFromNameList(lfirst_node(List, cell)), NoLock, true);
     if (OidIsValid(relation) && may_change(relation)) drain_ancestors(relation);
+    leave_queues(relation);
   }
 }
 
@@ -293,23 +307,6 @@ void drain_typed(const RangeVar* name) {
   }
 }
 
-// A partition becomes a table of its own: its rows in the queues of the tables above are nowhere to
-// be read from, or would seem to be the default partition's.
-void leave_queues(const RangeVar* parent, const RangeVar* partition) {
-  const Oid table = RangeVarGetRelid(parent, NoLock, true);
-  const Oid leaving = RangeVarGetRelid(partition, NoLock, true);
-  if (!OidIsValid(table) || !OidIsValid(leaving) || !may_change(table)) return;
-  List* above = list_make1_oid(table);
-  if (get_rel_relispartition(table)) above = list_concat(above, get_partition_ancestors(table));
-  ListCell* cell;
-  foreach (cell, above)
-    if (const Attachment* attachment = attachments::find_write_back(lfirst_oid(cell))) {
-      const std::int32_t number = attachment->number;
-      drain::leave_queue_at_commit(number, leaving);
-      drain::leave_queue_at_commit(number, lfirst_oid(cell));
-    }
-}
-
 bool only_switches_triggers(const AlterTableStmt* alter) {
   ListCell* cell;
   foreach (cell, alter->cmds) {
@@ -354,7 +351,8 @@ void before_alter(const AlterTableStmt* alter) {
       await_named(partition->name);
     else
       drain_named(partition->name, AccessExclusiveLock);
-    if (command->subtype == AT_DetachPartition) leave_queues(alter->relation, partition->name);
+    if (command->subtype == AT_DetachPartition)
+      leave_queues(RangeVarGetRelid(partition->name, NoLock, true));
   }
 }
 
