@@ -2,12 +2,14 @@
 
 #include "pg/boundary/compat.hpp"
 #include "pg/boundary/custom_scan.hpp"
+#include "pg/row_cache/explained.hpp"
 #include "pg/row_cache/fetcher.hpp"
 #include "pg/row_cache/key_list.hpp"
 #include "pg/row_cache/plan_data.hpp"
 #include "pg/row_cache/store.hpp"
 
 extern "C" {
+#include "access/parallel.h"
 #include "commands/explain.h"
 #include "nodes/makefuncs.h"
 #include "utils/ruleutils.h"
@@ -54,7 +56,13 @@ Node* create_state(CustomScan* scan) {
   return reinterpret_cast<Node*>(state);
 }
 
-void begin(CustomScanState* node, EState*, int) {
+// Whether workers and their leader count together.
+bool counts_with_workers(const EState* estate) {
+  return estate->es_instrument != 0 && enabled() &&
+         (IsParallelWorker() || estate->es_plannedstmt->parallelModeNeeded);
+}
+
+void begin(CustomScanState* node, EState* estate, int flags) {
   auto* state = reinterpret_cast<State*>(node);
   const auto* scan = reinterpret_cast<const CustomScan*>(node->ss.ps.plan);
   const auto count = static_cast<std::size_t>(state->plan.count);
@@ -64,6 +72,8 @@ void begin(CustomScanState* node, EState*, int) {
   ListCell* cell;
   foreach (cell, static_cast<List*>(linitial(scan->custom_exprs)))
     state->values[i++] = ExecInitExpr(static_cast<Expr*>(lfirst(cell)), &node->ss.ps);
+  if (counts_with_workers(estate) && !IsParallelWorker() && (flags & EXEC_FLAG_EXPLAIN_ONLY) == 0)
+    explained::begin(scan->scan.plan.plan_node_id, estate->es_query_cxt);
 }
 
 // When the first row is wanted.
@@ -162,7 +172,10 @@ TupleTableSlot* execute(CustomScanState* node) { return ExecScan(&node->ss, next
 
 void end(CustomScanState* node) {
   auto* state = reinterpret_cast<State*>(node);
-  if (state->opened) close(&state->fetcher);
+  if (!state->opened) return;
+  if (IsParallelWorker() && counts_with_workers(node->ss.ps.state))
+    explained::add(node->ss.ps.plan->plan_node_id, state->fetcher.counters);
+  close(&state->fetcher);
 }
 
 void rescan(CustomScanState* node) {
@@ -199,7 +212,14 @@ void explain(CustomScanState* node, List* ancestors, ExplainState* es) {
       deparse_expression(quals, context, list_length(es->rtable) > 1 || es->verbose, false), es);
   ExplainPropertyText("Pattern", mode_name(state->plan.mode), es);
   if (!es->analyze) return;
-  const CacheCounters& counters = state->fetcher.counters;
+  CacheCounters counters = state->fetcher.counters;
+  if (counts_with_workers(node->ss.ps.state)) {
+    const CacheCounters others = explained::of_workers(scan->scan.plan.plan_node_id);
+    counters.hits_by_page += others.hits_by_page;
+    counters.hits_by_tid += others.hits_by_tid;
+    counters.misses += others.misses;
+    counters.failed_proofs += others.failed_proofs;
+  }
   show_count("Cache Hits", counters.hits_by_page + counters.hits_by_tid, es);
   show_count("Proofs by Page", counters.hits_by_page, es);
   show_count("Proofs by TID", counters.hits_by_tid, es);

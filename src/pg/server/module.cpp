@@ -7,6 +7,7 @@
 #include "pg/live_read/unwrap.hpp"
 #include "pg/row_cache/cache_key.hpp"
 #include "pg/row_cache/cached_scan.hpp"
+#include "pg/row_cache/explained.hpp"
 #include "pg/row_cache/flight.hpp"
 #include "pg/row_cache/paths.hpp"
 #include "pg/row_cache/store.hpp"
@@ -59,6 +60,7 @@ void _PG_init(void) {
   install_shmem_hooks();
   row_cache::install_shmem_hooks();
   row_cache::flight::install_shmem_hooks();
+  row_cache::explained::install_shmem_hooks();
   previous_planner = planner_hook;
   planner_hook = plan;
   capture_insert::init();
