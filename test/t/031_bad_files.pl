@@ -93,6 +93,21 @@ $log = start_with('both copies of the header changed',
 is(quarantined(), ++$aside, '... is set aside');
 like($log, qr/WARNING:  write buffer file .* cannot be used: its header is unreadable.*DETAIL.*renamed.*HINT/s, '... with a warning and a hint');
 
+# on a disk that does not give all of it back: the notes and one header, a page of rows, the beginning of a block
+for my $pages ('4096,8192', 3 * $block + 8192, 2 * $block)
+{
+	local $ENV{PGWC_TEST_UNREADABLE} = $pages;
+	my $least = $pages eq '4096,8192' ? $rows : 1;
+	$log = start_with("unreadable at $pages", sub { write_contents($good) }, $least, $rows - ($least == 1));
+	like($log, qr/WARNING:  write buffer file .* cannot be read in [12] pages.*DETAIL.*renamed.*HINT/s, '... with a warning and a hint');
+	is(contents("$file.quarantined." . ++$aside), $good, '... and the file is kept');
+}
+{
+	local $ENV{PGWC_TEST_UNREADABLE} = '0,4096';
+	start_with('both headers unreadable', sub { write_contents($good) }, 0, 0);
+	is(quarantined(), $aside += 2, '... is set aside');
+}
+
 # cut off
 for my $length (length($good) - 1000, 4 * $block + 777, 2 * $block, $block, 8192)
 {

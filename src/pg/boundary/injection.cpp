@@ -2,7 +2,9 @@
 
 #ifdef PGWC_INJECTION
 
+#include <cerrno>
 #include <csignal>
+#include <cstdlib>
 #include <cstring>
 #include <unistd.h>
 
@@ -59,6 +61,22 @@ void keep_synced(const std::byte* data, std::size_t from, std::size_t bytes) {
       fwrite(data + from, 1, bytes, file) != bytes || fclose(file) != 0 ||
       (from == 0 && rename(next, path) != 0))
     ereport(FATAL, errmsg("could not write \"%s\": %m", path));
+}
+
+ssize_t read_at(int fd, void* to, std::size_t bytes, off_t at) {
+  constexpr off_t kPage = 4096;
+  const char* list = getenv("PGWC_TEST_UNREADABLE");
+  while (list != nullptr && *list != '\0') {
+    char* end;
+    const off_t page = strtoll(list, &end, 10) / kPage * kPage;
+    if (end == list) break;
+    if (page < at + static_cast<off_t>(bytes) && at < page + kPage) {
+      errno = EIO;
+      return -1;
+    }
+    list = *end == ',' ? end + 1 : end;
+  }
+  return pread(fd, to, bytes, at);
 }
 
 }  // namespace pgwc::injection

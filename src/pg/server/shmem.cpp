@@ -1,3 +1,5 @@
+#include "core/salvage.hpp"
+
 #include "pg/server/shmem.hpp"
 
 #include <fcntl.h>
@@ -213,6 +215,36 @@ void claim_file() {
   raise_in_use();
 }
 
+// What cannot be read would be a bus error at every start.
+void salvage() {
+  Status status = Status::kOk;
+  int error = 0;
+  std::uint64_t lost = 0;
+  static char kept_as[MAXPGPATH + 32] = "";
+  no_throw([&] {
+    const SalvageResult result = salvage_file(path, PGWC_READ_AT);
+    status = result.status;
+    lost = result.lost_pages;
+    strlcpy(kept_as, result.kept_as.c_str(), sizeof(kept_as));
+    error = result.error;
+  });
+  errno = error;
+  if (status != Status::kOk)
+    ereport(
+        FATAL, errcode_for_file_access(),
+        errmsg("could not copy write buffer file \"%s\", of which parts cannot be read: %m", path),
+        errhint("It may hold acknowledged rows. Check the disk, and make room for a copy beside "
+                "the file."));
+  if (kept_as[0] != '\0')
+    ereport(WARNING,
+            errmsg("write buffer file \"%s\" cannot be read in %llu pages of 4 kB", path,
+                   static_cast<unsigned long long>(lost)),
+            errdetail("It was renamed to \"%s\", and a copy without these pages took its place; "
+                      "every record in there that passes its checksum is kept.",
+                      kept_as),
+            errhint("Check the disk, and compare the tables with what their writers were told."));
+}
+
 void open_file() {
   const Cluster cluster = read_cluster();
   const FileIdentity& id = cluster.id;
@@ -231,6 +263,7 @@ void open_file() {
   } else if (elsewhere != nullptr) {
     set_aside(elsewhere);
   }
+  salvage();
   for (int attempt = 0;; ++attempt) {
     OpenResult result{};
     no_throw([&] { result = file.open(path, geometry.block_count, id, random_incarnation()); });
