@@ -72,10 +72,11 @@ void drain_ancestors(Oid relation) {
   }
 }
 
-// A partition goes, or becomes a table of its own: for older snapshots its rows in the queues of the
-// tables above are nowhere to be read from, or would seem to be the default partition's.
+// A partition goes, or becomes a table of its own: for older snapshots its rows in the queues of
+// the tables above are nowhere to be read from, or would seem to be the default partition's.
 void leave_queues(Oid partition) {
-  if (!OidIsValid(partition) || !may_change(partition) || !get_rel_relispartition(partition)) return;
+  if (!OidIsValid(partition) || !may_change(partition) || !get_rel_relispartition(partition))
+    return;
   ListCell* cell;
   foreach (cell, get_partition_ancestors(partition))
     if (const Attachment* attachment = attachments::find_write_back(lfirst_oid(cell))) {
