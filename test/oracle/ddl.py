@@ -22,19 +22,20 @@ class Changes:
         text, rewrites = made
         stores = any(word in text for word in ("COLUMN", "detach", "DETACH"))
         if stores:
-            self.world.stored_by_ddl = 1 << 60  # until it is over
+            self.world.storing.add(self.s.number)
         if rewrites:
-            self.world.rewritten[table.name] = self.world.clock()
+            self.world.rewriting[self.s.number] = table.name
         try:
             yield Do(text)
         except Refused as refused:
             self.s.judge(refused, ("55000",))
             yield Do("ROLLBACK")
         finally:
-            if rewrites:
+            if self.world.rewriting.pop(self.s.number, None):
                 self.world.rewritten[table.name] = self.world.clock()
         self.world.refresh(table)
         if stores:
+            self.world.storing.discard(self.s.number)
             self.world.stored_by_ddl = self.world.clock()
 
     def both(self, text, *more):

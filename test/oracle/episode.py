@@ -50,7 +50,8 @@ class Episode:
         self.log, self.faults, self.gids, self.rewritten = [], [], [], {}
         self.troubles = troubles.Troubles(self, self.rng)
         self.compared = 0
-        self.stored_by_ddl = 0
+        self.rewriting = {}  # session: the table that its DDL is rewriting
+        self.storing, self.stored_by_ddl = set(), 0  # sessions with DDL under way that stores what is pending, and when the last was over
         self.stopping = False
         # Snapshot too old; a change of columns under a prepared statement or beside a statement.
         self.allowed = {"42703", "0A000"} if self.ddl else set()

@@ -62,7 +62,8 @@ class Session:
         raise Spoiled
 
     def judge(self, refused, allowed=()):
-        if refused.state == "72000" and self.world.stored_by_ddl >= (self.snapshot_at if self.one_snapshot() else self.asked_at):
+        since = self.snapshot_at if self.one_snapshot() else self.asked_at
+        if refused.state == "72000" and (self.world.storing or self.world.stored_by_ddl >= since):
             return  # rows were stored by DDL that the snapshot does not see; some statements wait for a lock with an early one
         if refused.state not in CONTENTION and refused.state not in self.world.allowed and refused.state not in allowed:
             self.world.complain(f"session {self.number}: {refused}", [self.last_text()])
@@ -203,4 +204,4 @@ class Session:
     def comparable(self, query, later):
         """Not after DDL that is not transactional for older snapshots."""
         since = self.snapshot_at if self.one_snapshot() or later else self.world.clock()
-        return not any(self.world.rewritten.get(t, 0) >= since for t in query.tables)
+        return not any(t in self.world.rewriting.values() or self.world.rewritten.get(t, 0) >= since for t in query.tables)

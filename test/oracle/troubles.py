@@ -155,5 +155,6 @@ class Troubles:
         world.gids[:] = [row[0] for row in world.control.run("SELECT gid FROM pg_prepared_xacts")]
         for table in world.tables:
             world.refresh(table)
-        world.stored_by_ddl = 0
+        world.storing.clear()
+        world.rewriting.clear()
         world.check_twins("after a crash")
