@@ -15,13 +15,21 @@ namespace {
 
 constexpr int kSnapshotTooOld = MAKE_SQLSTATE('7', '2', '0', '0', '0');
 
-[[noreturn]] void raise_too_old(Oid relation) {
+constexpr char kSpaceNeeded[] =
+    "They were stored after the snapshot was taken, and the write buffer has since needed their "
+    "space.";
+constexpr char kColumnsChanged[] =
+    "They were stored after the snapshot was taken, when the columns of the table were changed.";
+
+[[noreturn]] void raise_too_old(Oid relation, const char* detail = kSpaceNeeded) {
   char* name = get_rel_name(relation);
-  ereport(ERROR, errcode(kSnapshotTooOld),
-          errmsg("snapshot too old for the buffered rows of table \"%s\"", name ? name : "?"),
-          errdetail("They were stored after the snapshot was taken, and the write buffer has since "
-                    "needed their space."),
-          errhint("Run the transaction again; shorten it, or raise \"writecache.buffer_size\"."));
+  ereport(
+      ERROR, errcode(kSnapshotTooOld),
+      errmsg("snapshot too old for the buffered rows of table \"%s\"", name ? name : "?"),
+      errdetail_internal("%s", detail),
+      errhint(detail == kSpaceNeeded
+                  ? "Run the transaction again; shorten it, or raise \"writecache.buffer_size\"."
+                  : "Run the transaction again."));
   pg_unreachable();
 }
 
@@ -179,7 +187,7 @@ const FrameHeader* next_frame(Reader* reader) {
 void take_rows(Reader* reader, const FrameHeader* frame) {
   if (frame->generation != reader->layout)
     // Stored by the command that changed the columns, which the snapshot does not see yet.
-    raise_too_old(reader->relation);
+    raise_too_old(reader->relation, kColumnsChanged);
   reader->rows = {reinterpret_cast<const std::byte*>(frame + 1), frame->payload_bytes};
 }
 
