@@ -348,10 +348,14 @@ void before_alter(const AlterTableStmt* alter) {
     // ATTACH and DETACH PARTITION name the other table in the command.
     if (command->def == nullptr || !IsA(command->def, PartitionCmd)) continue;
     const auto* partition = castNode(PartitionCmd, command->def);
-    if (partition->concurrent)
+    // The partition is not the parent's any more once the first of the command's transactions has
+    // committed, which is ours.
+    if (partition->concurrent) {
+      drain_named(alter->relation, ShareRowExclusiveLock);
       await_named(partition->name);
-    else
+    } else {
       drain_named(partition->name, AccessExclusiveLock);
+    }
     if (command->subtype == AT_DetachPartition)
       leave_queues(RangeVarGetRelid(partition->name, NoLock, true));
   }
