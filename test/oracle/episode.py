@@ -80,8 +80,12 @@ class Episode:
         self.troubles.between_steps(scheduler)
 
     def refresh(self, table):
-        if not table.refresh(self.control):
-            self.complain(f"the twins of {table.name} have different columns")
+        try:
+            if not table.refresh(self.control):
+                self.complain(f"the twins of {table.name} have different columns")
+        except Lost:  # whoever was to die has; recover() looks again
+            if not self.troubles.expected:
+                raise
 
     def run(self):
         offset = self.cluster.log.stat().st_size
@@ -97,7 +101,9 @@ class Episode:
                 session.close()
         except Hang as hang:
             self.complain(str(hang), self.activity())
-        except Lost:
+        except Lost as lost:
+            if not self.faults:
+                self.complain(f"a connection was lost: {lost}")
             time.sleep(1)
         self.control.close()
         return self.faults + read_log(self.cluster.log, offset)

@@ -25,7 +25,7 @@ class Troubles:
                 self.thaw()
             elif self.world.crashes and not self.expected and self.rng.random() < 0.15:
                 self.kill_in_flush(scheduler)
-        elif self.world.freezes and not self.world.stopping and self.rng.random() < 0.02:
+        elif self.world.freezes and not self.world.stopping and not self.expected and self.rng.random() < 0.02:
             self.freeze()
         if self.world.crashes and not self.world.stopping and not self.frozen and not self.expected and self.rng.random() < 0.006:
             self.crash(scheduler)
