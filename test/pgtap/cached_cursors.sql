@@ -95,6 +95,36 @@ COMMIT;
 UPDATE t SET v = 'newer' WHERE id = 30;
 SELECT results_eq('FETCH ALL FROM h', $$VALUES (30, 'new'), (31, 'new')$$, 'a cursor that is held');
 
+-- Where PostgreSQL lets a cursor go back although it was not declared so, it does.
+BEGIN;
+DECLARE c CURSOR FOR SELECT id FROM t WHERE id = ANY (ARRAY[3, 5000, 1, 2, 6000]);
+SELECT is_empty('FETCH BACKWARD 1 FROM c', 'before the first');
+SELECT results_eq('FETCH 2 FROM c', 'VALUES (3), (1)');
+SELECT results_eq('FETCH PRIOR FROM c', 'VALUES (3)');
+SELECT is_empty('FETCH PRIOR FROM c');
+SELECT is_empty('FETCH PRIOR FROM c');
+SELECT results_eq('FETCH ALL FROM c', 'VALUES (3), (1), (2)');
+SELECT is_empty('FETCH NEXT FROM c');
+SELECT is_empty('FETCH NEXT FROM c');
+SELECT results_eq('FETCH BACKWARD 2 FROM c', 'VALUES (2), (1)');
+SELECT results_eq('FETCH NEXT FROM c', 'VALUES (2)', 'there and back');
+SELECT results_eq('FETCH LAST FROM c', 'VALUES (2)');
+SELECT results_eq('FETCH ABSOLUTE 2 FROM c', 'VALUES (1)');
+SELECT results_eq('FETCH RELATIVE 0 FROM c', 'VALUES (1)');
+DECLARE o CURSOR FOR SELECT id, v FROM t WHERE id = 40 AND w > 0;
+SELECT results_eq('FETCH NEXT FROM o', $$VALUES (40, 'v40')$$, 'one key');
+SELECT is_empty('FETCH NEXT FROM o');
+SELECT results_eq('FETCH PRIOR FROM o', $$VALUES (40, 'v40')$$);
+SELECT is_empty('FETCH PRIOR FROM o');
+SELECT results_eq('FETCH NEXT FROM o', $$VALUES (40, 'v40')$$);
+DECLARE x SCROLL CURSOR FOR SELECT id, v FROM t WHERE id = ANY (ARRAY[41, 42, 43]) AND w <> 42;
+SELECT results_eq('FETCH ALL FROM x', $$VALUES (41, 'v41'), (43, 'v43')$$);
+FETCH BACKWARD 2 FROM x;
+UPDATE t SET v = 'went back' WHERE CURRENT OF x;
+COMMIT;
+SELECT is((SELECT string_agg(id::text, ' ') FROM t WHERE v = 'went back'), '41', 'UPDATE where a scrolling cursor stands');
+SELECT is((SELECT v FROM t WHERE id = 41), 'went back');
+
 -- No rows yet, or no more.
 SELECT is((SELECT v FROM m WHERE id = 1), 'v1');
 SELECT is((writecache.get(NULL::m, 1)).v, 'v1');

@@ -18,6 +18,17 @@ $node->safe_psql('postgres', q{
 	CREATE TABLE wanted (k text);
 	INSERT INTO wanted VALUES ('1'), ('2'), ('3'), ('4')});
 
+# A cursor goes to the end and back.
+$node->safe_psql('postgres', q{
+	CREATE FUNCTION to_and_fro(k text) RETURNS text LANGUAGE plpgsql AS $$
+	DECLARE c SCROLL CURSOR FOR SELECT v FROM t WHERE part = 0 AND id = k; r text; line text := '';
+	BEGIN
+		OPEN c;
+		LOOP FETCH NEXT FROM c INTO r; EXIT WHEN NOT FOUND; line := line || r; END LOOP;
+		LOOP FETCH PRIOR FROM c INTO r; EXIT WHEN NOT FOUND; line := line || r; END LOOP;
+		CLOSE c;
+		RETURN line;
+	END $$});
 # Before there was an index.
 my $snapshot = $old->query('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT pg_export_snapshot()');
 $node->safe_psql('postgres', $_) for split /;\n/, q{
@@ -41,6 +52,7 @@ for my $name (sort keys %queries)
 	is($reader->query("EXECUTE $name ($value)"), $now, "$name: in a new snapshot") for 1 .. 2;
 	like($reader->query("EXPLAIN (COSTS OFF) EXECUTE $name ($value)"), qr/RowCache/, "$name: through the cache");
 }
+is($reader->query("SELECT to_and_fro('1'), to_and_fro('3'), to_and_fro('4')"), 'aa|dd|', 'to and fro: in a new snapshot') for 1 .. 2;
 is($reader->query("BEGIN ISOLATION LEVEL REPEATABLE READ; SET TRANSACTION SNAPSHOT '$snapshot'; SELECT string_agg(v, ' ' ORDER BY v) FROM t WHERE part = 0"),
 	'a b c d e f', 'the old snapshot');
 for my $name (sort keys %queries)
@@ -49,6 +61,7 @@ for my $name (sort keys %queries)
 	is($reader->query("EXECUTE $name ($value)"), $then, "$name: in the old one") for 1 .. 2;
 	like($reader->query("EXPLAIN (COSTS OFF) EXECUTE $name ($value)"), qr/RowCache/, "$name: by the same plan");
 }
+is($reader->query("SELECT to_and_fro('1'), to_and_fro('3'), to_and_fro('4')"), 'abba|deffed|', 'to and fro: in the old one') for 1 .. 2;
 $reader->query('COMMIT');
 is($reader->query("EXECUTE $_ ($queries{$_}[2])"), $queries{$_}[3], "$_: in a new snapshot again") for sort keys %queries;
 $_->finish for @sessions;

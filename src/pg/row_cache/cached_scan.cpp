@@ -1,5 +1,7 @@
 #include "pg/row_cache/cached_scan.hpp"
 
+#include <algorithm>
+
 #include "pg/boundary/compat.hpp"
 #include "pg/boundary/custom_scan.hpp"
 #include "pg/row_cache/explained.hpp"
@@ -28,10 +30,11 @@ struct State {
   ExprState** values;  // of the key columns
   Datum* key;
   bool opened;
-  bool begun;  // the values of this scan are known
-  bool again;  // the last row came from the index, which may have more with its key
-  std::size_t next;
-  KeyList keys;              // with = ANY; one key without
+  bool begun;       // the values of this scan are known
+  bool again;       // the last row came from the index, which may have more with its key
+  bool scrolls;     // may be told to go backward
+  std::int64_t at;  // the key of the last row; -1 before the first, their number after the last
+  KeyList keys;     // with = ANY; one key without
   MemoryContext key_memory;  // of what outlives a row; else null
 };
 
@@ -68,6 +71,7 @@ void begin(CustomScanState* node, EState* estate, int flags) {
   const auto count = static_cast<std::size_t>(state->plan.count);
   state->values = static_cast<ExprState**>(palloc(count * sizeof(ExprState*)));
   state->key = static_cast<Datum*>(palloc(count * sizeof(Datum)));
+  state->scrolls = (flags & EXEC_FLAG_BACKWARD) != 0;
   int i = 0;
   ListCell* cell;
   foreach (cell, static_cast<List*>(linitial(scan->custom_exprs)))
@@ -89,7 +93,7 @@ void open(State* state) {
   fetcher.count = state->plan.count;
   fetcher.parts = make_key_parts(state->plan);
   fetcher.memory = estate->es_query_cxt;
-  if (state->plan.any_column >= 0 || !fetcher.use_cache)
+  if (state->plan.any_column >= 0 || !fetcher.use_cache || state->scrolls)
     state->key_memory =
         AllocSetContextCreate(estate->es_query_cxt, "pg_writecache keys", ALLOCSET_SMALL_SIZES);
   MemoryContextSwitchTo(old);
@@ -111,7 +115,7 @@ bool evaluate(State* state) {
 void begin_keys(State* state) {
   state->begun = true;
   state->again = false;
-  state->next = 0;
+  state->at = -1;
   state->keys.count = 0;
   const int any = state->plan.any_column;
   if (state->key_memory != nullptr) MemoryContextReset(state->key_memory);
@@ -128,10 +132,18 @@ void begin_keys(State* state) {
   MemoryContextSwitchTo(old);
 }
 
-TupleTableSlot* fetch_next(State* state) {
+// False if there is none.
+bool go_to_next_key(State* state) {
+  const auto count = static_cast<std::int64_t>(state->keys.count);
+  state->at = state->fetcher.backward ? std::max<std::int64_t>(state->at - 1, -1)
+                                      : std::min(state->at + 1, count);
+  return state->at >= 0 && state->at < count;
+}
+
+TupleTableSlot* fetch_at(State* state) {
   const int any = state->plan.any_column;
-  const std::size_t at = state->next++;
   if (any < 0) return fetch(&state->fetcher, state->key);
+  const auto at = static_cast<std::size_t>(state->at);
   state->key[any] = state->keys.elements[at];
   return fetch(&state->fetcher, state->keys.hashes[at], state->key);
 }
@@ -154,10 +166,11 @@ TupleTableSlot* next(ScanState* node) {
   if (!state->opened) open(state);
   if (!state->begun) begin_keys(state);
   MemoryContext old = MemoryContextSwitchTo(node->ps.ps_ExprContext->ecxt_per_tuple_memory);
+  state->fetcher.backward = ScanDirectionIsBackward(node->ps.state->es_direction);
   TupleTableSlot* row = state->again ? fetch_another(&state->fetcher) : nullptr;
-  while (row == nullptr && state->next < state->keys.count) {
+  while (row == nullptr && go_to_next_key(state)) {
     CHECK_FOR_INTERRUPTS();
-    row = fetch_next(state);
+    row = fetch_at(state);
   }
   MemoryContextSwitchTo(old);
   state->again = row != nullptr && !state->fetcher.use_cache;

@@ -82,7 +82,8 @@ TupleTableSlot* fetch_by_place(Fetcher* f, CacheKey place, const Stamp& stamp, c
 }
 
 TupleTableSlot* next_of_scan(Fetcher* f, OffsetNumber* root) {
-  while (ItemPointer tid = index_getnext_tid(f->scan, ForwardScanDirection)) {
+  const ScanDirection direction = f->backward ? BackwardScanDirection : ForwardScanDirection;
+  while (ItemPointer tid = index_getnext_tid(f->scan, direction)) {
     *root = ItemPointerGetOffsetNumber(tid);
     if (!index_fetch_heap(f->scan, f->stored)) continue;
     f->place = f->stored->tts_tid;

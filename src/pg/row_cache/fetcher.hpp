@@ -24,6 +24,7 @@ struct Fetcher {
   Oid index_id;
   std::uint64_t space;
   bool use_cache;  // else only 3, and nothing is cached
+  bool backward;   // the rows that fetch_another() finds come in the other order
   int count;
   KeyPart* parts;
   MemoryContext memory;    // lives as long as the fetcher

@@ -151,7 +151,7 @@ void add_cached_path(PlannerInfo* root, RelOptInfo* rel, Index rti, const IndexP
   path->path.param_info = index_path->path.param_info;
   path->path.parallel_safe = index_path->path.parallel_safe;
   path->path.rows = index_path->path.rows;
-  path->flags = CUSTOMPATH_SUPPORT_PROJECTION;
+  path->flags = CUSTOMPATH_SUPPORT_PROJECTION | CUSTOMPATH_SUPPORT_BACKWARD_SCAN;
   path->methods = &kPathMethods;
   path->custom_private =
       list_make4(write_plan_data(match.data), match.clauses, match.quals, match.values);
