@@ -89,7 +89,7 @@ class Episode:
 
     def run(self):
         offset = self.cluster.log.stat().st_size
-        self.control = self.cluster.connect("control")
+        self.connect_control()
         self.major = int(self.control.run("SHOW server_version_num")[0][0]) // 10000
         try:
             self.prepare()
@@ -107,6 +107,10 @@ class Episode:
             time.sleep(1)
         self.control.close()
         return self.faults + read_log(self.cluster.log, offset)
+
+    def connect_control(self):
+        self.control = self.cluster.connect("control")
+        self.control.run("SET statement_timeout = '60s'")  # nothing of an episode outlives it
 
     def activity(self):
         return self.cluster.connect("look").run("SELECT application_name, pid, state, wait_event_type, wait_event, pg_blocking_pids(pid), query "

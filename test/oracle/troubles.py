@@ -151,7 +151,7 @@ class Troubles:
         scheduler.restart_all()
         world = self.world
         world.control.close()
-        world.control = self.cluster.connect("control")
+        world.connect_control()
         world.gids[:] = [row[0] for row in world.control.run("SELECT gid FROM pg_prepared_xacts")]
         for table in world.tables:
             world.refresh(table)
