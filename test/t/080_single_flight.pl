@@ -2,6 +2,7 @@
 use strict;
 use warnings;
 use Test::More;
+use Time::HiRes 'time';
 use WriteCacheTest;
 
 my $node = server('flights', autovacuum => 'off');
@@ -102,6 +103,29 @@ $node->safe_psql('postgres', q{SELECT writecache.alter('slow', max_staleness => 
 my $before = $node->safe_psql('postgres', 'SELECT (writecache.get(NULL::slow, 12)).doubled; SELECT pg_sleep(0.02); SELECT last_value FROM computed');
 is($node->safe_psql('postgres', 'SELECT (writecache.get(NULL::slow, 12)).doubled; SELECT last_value - ' . (split /\n/, $before)[-1] . ' FROM computed'),
 	"24\n1", 'a row that is too old is computed anew');
+# Nearly too old: one computes it anew, and while it does the others take the one that is there. Where the machine is so slow
+# that it has become too old meanwhile, nothing is learned.
+$node->safe_psql('postgres', q{SELECT writecache.alter('slow', max_staleness => '2 s')});
+$readers[1]->query("RESET writecache.compute_wait; SET statement_timeout = '300ms'");
+my $taken = '';
+for (1 .. 20)
+{
+	$node->safe_psql('postgres', "SELECT writecache.invalidate('slow')");
+	my $started = time;
+	$readers[0]->query('SELECT (writecache.get(NULL::slow, 13)).doubled;');
+	my $computed = time;
+	$lock->query('SELECT pg_advisory_lock(13)');
+	select undef, undef, undef, 0.02 while time < $computed + 1.62;
+	$readers[0]->send('SELECT (writecache.get(NULL::slow, 13)).doubled;');
+	my $pid = $readers[0]->pid;
+	$node->poll_query_until('postgres', "SELECT wait_event = 'advisory' FROM pg_stat_activity WHERE pid = $pid");
+	$taken = $readers[1]->query('SELECT (writecache.get(NULL::slow, 13)).doubled;');
+	my $young = time < $started + 2;
+	$lock->query('SELECT pg_advisory_unlock(13)');
+	$readers[0]->query('');
+	last if $taken eq '26' || $young;
+}
+is($taken, 26, 'a row that is nearly too old is taken while another session computes it anew');
 $_->finish for @readers, $lock;
 $node->stop;
 done_testing();
