@@ -66,7 +66,7 @@ class Schemer(Actor):
         self.choices = [
             (4, self.columns), (3, self.index), (2, self.rewrite), (2, self.vacuum), (3, self.rename), (3, self.move),
             (4, self.truncate), (3, self.attachment), (3, self.options), (2, self.partition), (2, self.constraint),
-            (2, self.lock), (3, self.flush), (2, self.retry_rejected), (2, self.owner), (1, self.checkpoint),
+            (2, self.keys), (1, self.event_trigger), (1, self.roles), (1, self.schemas), (2, self.lock), (3, self.flush), (2, self.retry_rejected), (2, self.owner), (1, self.checkpoint),
             (1, self.new_attachment)]
 
     def pause(self):
@@ -120,11 +120,14 @@ class Schemer(Actor):
 
     def index(self):
         t = self.table
-        how = self.random.choice(("CREATE", "CONCURRENTLY", "DROP", "REINDEX"))
+        how = self.random.choice(("CREATE", "CONCURRENTLY", "DROP", "REINDEX", "CLUSTER"))
         if how == "CREATE":
             self.do(f"CREATE INDEX IF NOT EXISTS {t}_more ON {t} (tx DESC)")
         elif how == "CONCURRENTLY" and t != tables.PARTITIONED:
             self.do(f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {t}_more ON {t} (tx DESC)", block=False)
+        elif how == "CLUSTER" and t not in (tables.PARTITIONED, tables.ORDERED):
+            self.session.run(f"CREATE INDEX IF NOT EXISTS {t}_more ON {t} (tx DESC)")
+            self.do(f"CLUSTER {t} USING {t}_more", block=False)
         elif how == "REINDEX" and t != tables.PARTITIONED:
             self.do(f"REINDEX TABLE {t}", block=False)
         else:
@@ -202,6 +205,38 @@ class Schemer(Actor):
             (f"ALTER TABLE {t} DROP CONSTRAINT IF EXISTS sane", f"ALTER TABLE {t} ADD CONSTRAINT sane CHECK (n >= 0)"),
             (f"ALTER TABLE {t} ALTER COLUMN payload SET NOT NULL",),
             (f"ALTER TABLE {t} ALTER COLUMN payload DROP NOT NULL",))))
+
+    def keys(self):
+        """Constraints over all rows, pending ones too. They hold, or there are rows twice."""
+        t = self.table
+        if t in (tables.PARTITIONED, tables.EMPTIED):
+            return
+        self.do(*self.random.choice((
+            (f"ALTER TABLE {t} DROP CONSTRAINT IF EXISTS once", f"ALTER TABLE {t} ADD CONSTRAINT once UNIQUE (writer, tx, n)"),
+            (f"ALTER TABLE {t} DROP CONSTRAINT IF EXISTS once",),
+            (f"ALTER TABLE {t} DROP CONSTRAINT IF EXISTS to_parent",
+             f"ALTER TABLE {t} ADD CONSTRAINT to_parent FOREIGN KEY (parent) REFERENCES parents" +
+             (" NOT VALID" if t in tables.WITH_BAD_ROWS else "")),
+            (f"ALTER TABLE {t} DROP CONSTRAINT IF EXISTS to_parent",))))
+
+    def event_trigger(self):
+        """Reads the tables in the middle of other DDL."""
+        self.session.run("DROP EVENT TRIGGER IF EXISTS watching")
+        if self.random.random() < 0.7:
+            event = self.random.choice(("ddl_command_start", "ddl_command_end"))
+            self.session.run(f"CREATE EVENT TRIGGER watching ON {event} EXECUTE FUNCTION watch()")
+
+    def roles(self):
+        self.do(f"ALTER TABLE {tables.PLAIN} OWNER TO somebody", "REASSIGN OWNED BY somebody TO postgres")
+
+    def schemas(self):
+        """DROP SCHEMA and DROP OWNED with rows pending."""
+        goes = self.random.choice(("DROP SCHEMA leaving CASCADE", "DROP OWNED BY leaver"))
+        self.do("CREATE SCHEMA leaving AUTHORIZATION leaver", "CREATE TABLE leaving.t (id int)",
+                "ALTER TABLE leaving.t OWNER TO leaver",
+                "SELECT writecache.attach('leaving.t', 'write_back', flush_interval => '1 h')",
+                "INSERT INTO leaving.t SELECT generate_series(1, 100)", goes,
+                "DROP SCHEMA IF EXISTS leaving CASCADE")
 
     def lock(self):
         self.session.run("BEGIN")

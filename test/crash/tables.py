@@ -39,6 +39,8 @@ CREATE TABLE emptied ({DEFINITION});
 CREATE TABLE bystander (writer int, tx bigint);
 CREATE TABLE deferred (id int UNIQUE DEFERRABLE INITIALLY DEFERRED);
 INSERT INTO deferred VALUES (1);
+CREATE FUNCTION watch() RETURNS event_trigger LANGUAGE plpgsql AS
+  $$ BEGIN PERFORM count(*) FROM public.bystander; PERFORM count(*) FROM writecache.tables; END $$;
 GRANT ALL ON SCHEMA public, elsewhere TO somebody;
 """
 
@@ -56,7 +58,8 @@ def restore(session):
             session.run(f"ALTER TABLE elsewhere.{table} SET SCHEMA public")
         if session.run(f"SELECT to_regclass('public.{table}_renamed') IS NOT NULL")[0][0] == "t":
             session.run(f"ALTER TABLE {table}_renamed RENAME TO {table}")
-    session.run("DROP TABLE IF EXISTS passing")
+    session.run("DROP EVENT TRIGGER IF EXISTS watching")
+    session.run("DROP TABLE IF EXISTS passing; DROP SCHEMA IF EXISTS leaving CASCADE")
     for part, bounds in PARTITIONS.items():
         if session.run(f"SELECT relispartition FROM pg_class WHERE oid = '{part}'::regclass")[0][0] == "f":
             session.run(f"ALTER TABLE partitioned ATTACH PARTITION {part} FOR VALUES FROM ({bounds})")
