@@ -121,10 +121,11 @@ CREATE FUNCTION writecache.alter(
   relation regclass,
   flush_interval interval DEFAULT NULL, flush_rows bigint DEFAULT NULL, flush_bytes bigint DEFAULT NULL,
   when_full text DEFAULT NULL, read_pending boolean DEFAULT NULL, on_conflict text DEFAULT NULL,
-  allow_triggers boolean DEFAULT NULL, key text[] DEFAULT NULL, max_staleness interval DEFAULT NULL)
+  allow_triggers boolean DEFAULT NULL, key text[] DEFAULT NULL, max_staleness interval DEFAULT NULL,
+  reset text[] DEFAULT NULL)
 RETURNS void LANGUAGE c AS 'MODULE_PATHNAME', 'pgwc_alter';
-COMMENT ON FUNCTION writecache.alter(regclass, interval, bigint, bigint, text, boolean, text, boolean, text[], interval) IS
-  'changes the options given; null leaves an option as it is. For the owner of the table. Resumes a paused table.';
+COMMENT ON FUNCTION writecache.alter(regclass, interval, bigint, bigint, text, boolean, text, boolean, text[], interval, text[]) IS
+  'changes the options given; null leaves an option as it is, and reset names those that go back to their defaults. For the owner of the table. Resumes a paused table.';
 
 CREATE FUNCTION writecache.detach(relation regclass)
 RETURNS void LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'pgwc_detach';

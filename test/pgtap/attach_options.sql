@@ -45,6 +45,16 @@ SELECT same_options($$SELECT writecache.alter('t', on_conflict => 'ignore')$$, '
 SELECT same_options($$SELECT writecache.alter('t', allow_triggers => true)$$, 'write_back active 24:00:00 1000 1048576 wait f ignore t');
 SELECT same_options($$SELECT writecache.alter('t', '0.5 s', 5, 6, 'write_through', true, 'reject', false)$$, 'write_back active 00:00:00.5 5 6 write_through t reject f');
 
+-- Back to the defaults.
+SELECT same_options($$SELECT writecache.alter('t', reset => '{flush_rows,when_full}')$$, 'write_back active 00:00:00.5 - 6 wait t reject f');
+SELECT same_options($$SELECT writecache.alter('t', flush_bytes => 9, reset => '{flush_rows,flush_bytes}')$$, 'write_back active 00:00:00.5 - 9 wait t reject f');
+SELECT same_options($$SELECT writecache.alter('t', '1 s', 7, 8, 'error', false, 'ignore', true)$$, 'write_back active 00:00:01 7 8 error f ignore t');
+SELECT same_options($$SELECT writecache.alter('t', reset => '{flush_interval,flush_rows,flush_bytes,when_full,read_pending,on_conflict,allow_triggers}')$$, 'write_back active - - - wait t reject f');
+SELECT same_options($$SELECT writecache.alter('t', '1 s', 7, reset => '{}')$$, 'write_back active 00:00:01 7 - wait t reject f');
+SELECT refused($$SELECT writecache.alter('t', reset => '{flush_rows,nonsense}')$$, E'22023: unrecognized option "nonsense" in "reset"');
+SELECT refused($$SELECT writecache.alter('t', reset => ARRAY[NULL])$$, E'22023: unrecognized option "" in "reset"');
+SELECT refused($$SELECT writecache.alter('t', reset => '{key}')$$, E'22023: option "key" is not for this mode\nDETAIL: It is for the modes that cache rows.');
+
 -- What is refused.
 SELECT refused($$SELECT writecache.alter('t', flush_interval => '0')$$, E'22023: invalid value for option "flush_interval"\nDETAIL: It must lie between 1 ms and 1 day.');
 SELECT refused($$SELECT writecache.alter('t', flush_interval => '999 us')$$, E'22023: invalid value for option "flush_interval"\nDETAIL: It must lie between 1 ms and 1 day.');

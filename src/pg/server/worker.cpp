@@ -124,6 +124,7 @@ int client_backends() {
 // Options and settings that change while rows are pending are in force for those rows too.
 void refresh_policies() {
   StartTransactionCommand();
+  attachments::forget();  // who has changed them wakes us before that is announced
   for (QueueNo q = 0; q < buffer().queue_count(); ++q) {
     const QueueView view = buffer().view(q);
     if (view.id == 0 || queue_database(view.id) != my_slot->database) continue;

@@ -151,17 +151,62 @@ constexpr const char* kOptionNames[] = {"flush_interval", "flush_rows",   "flush
                                         "when_full",      "read_pending", "on_conflict",
                                         "allow_triggers", "key",          "max_staleness"};
 
+void check_option_mode(int column, Mode mode) {
+  const bool of_write_back = column <= kAllowTriggers;
+  if (of_write_back != (mode == Mode::kWriteBack))
+    ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+            errmsg("option \"%s\" is not for this mode", kOptionNames[column - kFlushInterval]),
+            of_write_back ? errdetail("It is for mode write_back.")
+                          : errdetail("It is for the modes that cache rows."));
+}
+
+void set_default(int column, AttachedRow* row) {
+  row->nulls[column - 1] = false;
+  switch (column) {
+    case kWhenFull:
+      row->values[column - 1] = CStringGetTextDatum("wait");
+      break;
+    case kReadPending:
+      row->values[column - 1] = BoolGetDatum(true);
+      break;
+    case kOnConflict:
+      row->values[column - 1] = CStringGetTextDatum("reject");
+      break;
+    case kAllowTriggers:
+      row->values[column - 1] = BoolGetDatum(false);
+      break;
+    default:  // a setting, or the primary key
+      row->nulls[column - 1] = true;
+  }
+}
+
+// Takes the options that an array names back to their defaults.
+void reset_options(FunctionCallInfo fcinfo, int argument, Mode mode, AttachedRow* row) {
+  if (PG_ARGISNULL(argument)) return;
+  Datum* names;
+  bool* nulls;
+  int count;
+  deconstruct_array(PG_GETARG_ARRAYTYPE_P(argument), TEXTOID, -1, false, TYPALIGN_INT, &names,
+                    &nulls, &count);
+  for (int i = 0; i < count; ++i) {
+    const char* name = nulls[i] ? "" : TextDatumGetCString(names[i]);
+    int column = kFlushInterval;
+    while (column <= kMaxStaleness && std::strcmp(kOptionNames[column - kFlushInterval], name) != 0)
+      ++column;
+    if (column > kMaxStaleness)
+      ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+              errmsg("unrecognized option \"%s\" in \"%s\"", name, "reset"));
+    check_option_mode(column, mode);
+    set_default(column, row);
+  }
+}
+
 // Takes the options that were given, arguments `first` and on, in the order of their columns.
 void take_options(FunctionCallInfo fcinfo, int first, Mode mode, AttachedRow* row) {
   for (int column = kFlushInterval; column <= kMaxStaleness; ++column) {
     const int argument = first + column - kFlushInterval;
     if (PG_ARGISNULL(argument)) continue;
-    const bool of_write_back = column <= kAllowTriggers;
-    if (of_write_back != (mode == Mode::kWriteBack))
-      ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-              errmsg("option \"%s\" is not for this mode", kOptionNames[column - kFlushInterval]),
-              of_write_back ? errdetail("It is for mode write_back.")
-                            : errdetail("It is for the modes that cache rows."));
+    check_option_mode(column, mode);
     row->values[column - 1] = PG_GETARG_DATUM(argument);
     row->nulls[column - 1] = false;
   }
@@ -199,12 +244,7 @@ AttachedRow default_row(Oid relation, Oid mode) {
   row.values[kAttachment - 1] = Int32GetDatum(
       static_cast<std::int32_t>(nextval_internal(relation_named("attachment_seq"), false)));
   row.values[kMode - 1] = ObjectIdGetDatum(mode);
-  row.nulls[kFlushInterval - 1] = row.nulls[kFlushRows - 1] = row.nulls[kFlushBytes - 1] = true;
-  row.values[kWhenFull - 1] = CStringGetTextDatum("wait");
-  row.values[kReadPending - 1] = BoolGetDatum(true);
-  row.values[kOnConflict - 1] = CStringGetTextDatum("reject");
-  row.values[kAllowTriggers - 1] = BoolGetDatum(false);
-  row.nulls[kKey - 1] = row.nulls[kMaxStaleness - 1] = true;
+  for (int column = kFlushInterval; column <= kMaxStaleness; ++column) set_default(column, &row);
   return row;
 }
 
@@ -317,6 +357,7 @@ PGWC_FUNCTION(pgwc_alter) {
   AttachedRow row;
   read_or_raise(relation, &row);
   check_mode(relation, mode, row);
+  reset_options(fcinfo, 1 + kMaxStaleness - kFlushInterval + 1, mode, &row);
   take_options(fcinfo, 1, mode, &row);
   if (mode == pgwc::Mode::kWriteBack)
     check_triggers(relation, DatumGetBool(row.values[kAllowTriggers - 1]));

@@ -47,6 +47,10 @@ void init();
 // Hears of tables that have been attached meanwhile and have rows in the buffer. Whoever has locked
 // a table before it was attached need not have heard of it otherwise. Cheap if there are none.
 void catch_up();
+
+// Reads everything anew when it is asked for next: what a commit has changed is in the catalog a
+// moment before it is announced. Entries that somebody holds are gone.
+void forget();
 // The attachment of a relation, or null. The pointer is valid until the next catalog access: copy
 // what must last.
 const Attachment* find(Oid relation);

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "core/flush_plan.hpp"
+#include "pg/boundary/injection.hpp"
 #include "pg/server/settings.hpp"
 #include "pg/write_back/reject.hpp"
 
@@ -42,6 +43,7 @@ void xact_callback(XactEvent event, void*) {
   if (event == XACT_EVENT_COMMIT) {
     altered_in->altered.store(1);
     wake_worker(altered_in);
+    PGWC_INJECT("options-altered");
   }
   if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
     altered_in = nullptr;
