@@ -222,6 +222,13 @@ SELECT count(*) FROM writecache.get_many(NULL::a, '{101,102,103,101,40}'::int[])
 SELECT results_eq($$SELECT hits_by_page + hits_by_tid, misses, fills, hit_ratio FROM writecache.stat_cache WHERE relation = 'a'::regclass$$, $$VALUES (0::bigint, 5::bigint, 1::bigint, 0::numeric)$$);
 SELECT count(*) FROM writecache.get_many(NULL::a, '{40,40,41}'::int[]);
 SELECT results_eq($$SELECT hits_by_page + hits_by_tid, misses, fills, hit_ratio FROM writecache.stat_cache WHERE relation = 'a'::regclass$$, $$VALUES (2::bigint, 6::bigint, 2::bigint, 0.25)$$);
+SELECT results_eq($$SELECT hits_by_page, hits_by_tid, proofs_failed FROM writecache.stat_cache WHERE relation = 'a'::regclass$$, $$VALUES (2::bigint, 0::bigint, 0::bigint)$$);
+UPDATE a SET v = v || '+' WHERE id = 40;
+SELECT count(*) FROM writecache.get_many(NULL::a, '{40,40}'::int[]);
+SELECT results_eq($$SELECT hits_by_page, hits_by_tid, misses, proofs_failed FROM writecache.stat_cache WHERE relation = 'a'::regclass$$, $$VALUES (3::bigint, 1::bigint, 6::bigint, 0::bigint)$$, 'proved by the place, then by the page again');
+DELETE FROM a WHERE id = 40;
+SELECT count(id) FROM writecache.get_many(NULL::a, '{40,40}'::int[]);
+SELECT results_eq($$SELECT hits_by_page, hits_by_tid, misses, proofs_failed, hit_ratio FROM writecache.stat_cache WHERE relation = 'a'::regclass$$, $$VALUES (3::bigint, 1::bigint, 6::bigint, 2::bigint, 0.3333)$$, 'what was cached is gone');
 SELECT ok((SELECT bytes > 0 AND evictions = 0 FROM writecache.stat_cache WHERE relation = 'a'::regclass));
 SELECT ok((SELECT cache_bytes > used_bytes AND used_bytes > 0 AND entries > 0 AND relations > 0 AND shards > 0 AND largest_row > 8192 FROM writecache.cache_status()));
 SELECT writecache.reset_stat_cache('a');

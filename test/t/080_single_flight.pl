@@ -127,5 +127,8 @@ for (1 .. 20)
 }
 is($taken, 26, 'a row that is nearly too old is taken while another session computes it anew');
 $_->finish for @readers, $lock;
+# Sessions that have ended have told what they counted.
+ok($node->poll_query_until('postgres', q{SELECT single_flight_waits >= 5 AND hits_by_age > 0 AND misses > 0 FROM writecache.stat_cache WHERE relation = 'slow'::regclass}),
+	'waits are counted');
 $node->stop;
 done_testing();
