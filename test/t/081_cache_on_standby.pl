@@ -123,6 +123,12 @@ like($reader->query($_), qr/25006: cannot execute \S.* (during recovery|in a rea
   "SELECT writecache.attach('t', 'cache_aside')", "SELECT writecache.alter('b', flush_rows => 1)", "SELECT writecache.detach('t')",
   "SELECT writecache.retry_rejected('b')", "SELECT writecache.discard_rejected('b')", 'SELECT writecache.flush()', "SELECT writecache.flush('b')";
 
+is($reader->query(q{SELECT writecache.wait(writecache.position()), (SELECT count(*) FROM writecache.pending(NULL::b))}), 't|0', 'nothing is pending there');
+# Cursors, and parallel workers.
+is($reader->query(q{BEGIN; DECLARE c CURSOR FOR SELECT id FROM t WHERE id = ANY ('{1,2}'); FETCH 2 FROM c; FETCH PRIOR FROM c; COMMIT}), "1\n2\n1", 'a cursor goes back');
+is($reader->query(qq{SELECT set_config(name, 'on', false) FROM pg_settings WHERE name IN ('force_parallel_mode', 'debug_parallel_query'); $compare}), "on\nsame", 'in a worker');
+is($reader->query(q{SELECT set_config(name, 'off', false) FROM pg_settings WHERE name IN ('force_parallel_mode', 'debug_parallel_query')}), 'off', 'no longer');
+
 # A promoted standby.
 $standby->promote;
 is($reader->query($compare), 'same', 'after promotion');
