@@ -27,7 +27,7 @@ sub crash_at
 	{
 		$node->stop('immediate');
 		configure($node, %trap);
-		$node->start(fail_ok => 1);
+		try_to_start($node);
 		$node->{_pid} = undef;
 		my $file = $node->data_dir . '/postmaster.pid';
 		wait_for { !-e $file || !is_running((split /\n/, slurp_file($file))[0]) } 'the server to crash';

@@ -37,8 +37,7 @@ for my $try (1 .. 4)
 	configure($node, 'writecache.injection_point' => $point, 'writecache.injection_action' => $action);
 	# How far the server comes before it dies is its own affair.
 	wait_for {
-		$node->{_pid} = undef;
-		$node->start(fail_ok => 1);
+		try_to_start($node);
 		my $file = $node->data_dir . '/postmaster.pid';
 		wait_for { !-e $file || !is_running((split /\n/, slurp_file($file))[0]) } "the server to go by $action";
 		kill_orphans($node);

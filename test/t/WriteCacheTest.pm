@@ -9,7 +9,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 
 our @EXPORT = qw(server attached_table configure reconfigure psql_errors wait_for is_running is_stopped children_of launcher_of worker_of
-  kill_orphans wait_for_crash start_again wait_until_up in_background start_writer acknowledged verdict);
+  kill_orphans wait_for_crash try_to_start start_again wait_until_up in_background start_writer acknowledged verdict);
 
 # Looks until the condition is true; returns what it said.
 sub wait_for(&$)
@@ -141,11 +141,21 @@ sub wait_for_crash
 	return;
 }
 
+# Starts a server that may crash at any moment, even between pg_ctl's success and the look at postmaster.pid that
+# PostgreSQL::Test::Cluster takes then, and bails out. False, if pg_ctl failed.
+sub try_to_start
+{
+	my $node = shift;
+	my $failed = system_log('pg_ctl', '-w', '-D', $node->data_dir, '-l', $node->logfile, '-o', '--cluster-name=' . $node->name, 'start');
+	$node->_update_pid(-1);
+	return !$failed;
+}
+
 # Starts a server that crashed; orphans of the last run may still be about to notice.
 sub start_again
 {
 	my $node = shift;
-	wait_for { $node->{_pid} = undef; $node->start(fail_ok => 1) } 'the server to start again';
+	wait_for { try_to_start($node) } 'the server to start again';
 	return;
 }
 
