@@ -17,12 +17,12 @@ namespace pgwc::injection {
 
 void define_settings();
 void reach(const char* point);
-// What a power loss would leave of the file at least: a copy of it, brought up to date at each
-// sync, at the place that the environment variable PGWC_TEST_SYNCED names.
 // Does half of what comes next, then reaches "half-copied".
 void copy_half(std::span<const std::byte> place, const void* from);
 // Whether a sync is to fail: while there is a file at the place that PGWC_TEST_SYNC_FAILS names.
 bool fails_to_sync();
+// What a power loss would leave of the file at least: a copy of it, brought up to date at each
+// sync, at the place that the environment variable PGWC_TEST_SYNCED names.
 void keep_synced(const std::byte* data, std::size_t from, std::size_t bytes);
 // pread(), but the pages at the places that PGWC_TEST_UNREADABLE lists cannot be read.
 ssize_t read_at(int fd, void* to, std::size_t bytes, off_t at);

@@ -5,6 +5,7 @@
 #include "pg/live_read/pending_scan.hpp"
 #include "pg/live_read/reader.hpp"
 #include "pg/server/settings.hpp"
+#include "pg/server/settle.hpp"
 #include "pg/server/shmem.hpp"
 #include "pg/server/workers.hpp"
 #include "pg/tables/attachment.hpp"

@@ -1,6 +1,7 @@
 #include "pg/live_read/source_rows.hpp"
 
 #include "pg/boundary/compat.hpp"
+#include "pg/server/settle.hpp"
 #include "pg/server/shmem.hpp"
 #include "pg/tables/attachment.hpp"
 #include "pg/write_back/departures.hpp"

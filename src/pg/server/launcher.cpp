@@ -3,7 +3,9 @@
 
 #include "pg/boundary/compat.hpp"
 #include "pg/server/settings.hpp"
+#include "pg/server/settle.hpp"
 #include "pg/server/shmem.hpp"
+#include "pg/server/sync.hpp"
 #include "pg/server/workers.hpp"
 
 extern "C" {

@@ -79,6 +79,7 @@ struct ServerState {
   // Set by a start that could not tell which records had been stored: each queue's watermark must
   // be applied before its rows are read.
   std::atomic<std::uint32_t> watermarks_decide;
+  bool ids_reused;  // a server without the library has run after a crash of ours
   // Detached tables, by a hash: the newest transaction that stored rows of one (departures.hpp).
   std::atomic<std::uint64_t> departed[kDepartures];
   std::atomic<std::uint64_t> newest_departure;
@@ -101,16 +102,9 @@ WriteBuffer& buffer();
 BufferFile& buffer_file();
 const char* buffer_path();
 
-// Notes in the file how far the database has come, so that a later start sees whether it has gone
-// on without us.
-void note_checkpoint();
-// Forces the file to disk. Returns 0, or errno after a WARNING.
-int sync_buffer();
-
 LWLock* server_lock();
-// Decides what survived the last crash, once per start. Called before any transaction commits. May
-// ERROR.
-void ensure_settled();
+LWLock* recovery_lock();
+LWLock* sync_lock();
 
 // The slot of a database, made if need be; null if all are taken. Takes the server lock.
 DatabaseSlot* database_slot(Oid database);

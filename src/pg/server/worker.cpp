@@ -5,6 +5,7 @@
 #include "pg/boundary/compat.hpp"
 #include "pg/boundary/injection.hpp"
 #include "pg/server/settings.hpp"
+#include "pg/server/settle.hpp"
 #include "pg/server/shmem.hpp"
 #include "pg/server/workers.hpp"
 #include "pg/tables/attachment.hpp"

@@ -2,6 +2,7 @@
 
 #include "pg/boundary/compat.hpp"
 #include "pg/row_cache/store.hpp"
+#include "pg/server/settle.hpp"
 #include "pg/server/shmem.hpp"
 #include "pg/tables/attachment.hpp"
 #include "pg/tables/catalog.hpp"

@@ -1,6 +1,7 @@
 #include "pg/write_back/committed_rows.hpp"
 
 #include "pg/boundary/compat.hpp"
+#include "pg/server/settle.hpp"
 #include "pg/server/shmem.hpp"
 #include "pg/server/workers.hpp"
 #include "pg/tables/attachment.hpp"

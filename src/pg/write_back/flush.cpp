@@ -10,6 +10,7 @@
 #include "pg/boundary/guard.hpp"
 #include "pg/boundary/injection.hpp"
 #include "pg/server/settings.hpp"
+#include "pg/server/settle.hpp"
 #include "pg/server/shmem.hpp"
 #include "pg/tables/attachment.hpp"
 #include "pg/tables/catalog.hpp"

@@ -1,4 +1,5 @@
 // SQL functions for waiting: flush, position, wait.
+#include "pg/server/settle.hpp"
 #include "pg/server/shmem.hpp"
 #include "pg/tables/attachment.hpp"
 #include "pg/tables/catalog.hpp"

@@ -6,6 +6,7 @@
 #include "pg/boundary/guard.hpp"
 #include "pg/boundary/injection.hpp"
 #include "pg/server/settings.hpp"
+#include "pg/server/sync.hpp"
 #include "pg/write_back/queue_status.hpp"
 
 extern "C" {

@@ -1,7 +1,9 @@
 #include "pg/write_back/publish.hpp"
 
 #include "pg/boundary/injection.hpp"
+#include "pg/server/settle.hpp"
 #include "pg/server/shmem.hpp"
+#include "pg/server/sync.hpp"
 #include "pg/write_back/queue_status.hpp"
 #include "pg/write_back/room.hpp"
 #include "pg/write_back/stages.hpp"
