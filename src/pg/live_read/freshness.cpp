@@ -3,7 +3,9 @@
 #include "pg/boundary/compat.hpp"
 #include "pg/live_read/paths.hpp"
 #include "pg/live_read/pending_scan.hpp"
+#include "pg/live_read/plan_walk.hpp"
 #include "pg/live_read/reader.hpp"
+#include "pg/live_read/target_rows.hpp"
 #include "pg/server/settings.hpp"
 #include "pg/server/settle.hpp"
 #include "pg/server/shmem.hpp"
@@ -31,29 +33,16 @@ namespace {
 constinit ExecutorStart_hook_type previous_start = nullptr;
 
 // The scans by which the plan reads what is pending beside the tables.
-List* pending_scans(const Plan* plan, List* found);
-
-List* pending_scans_in(const List* plans, List* found) {
-  const ListCell* cell;
-  foreach (cell, plans) found = pending_scans(static_cast<const Plan*>(lfirst(cell)), found);
+List* pending_scans(const PlannedStmt* statement) {
+  List* found = NIL;
+  const auto visit = [&](const Plan* plan) {
+    if (!OidIsValid(pending_scan::source_of(plan))) return true;
+    found = lappend(found, const_cast<Plan*>(plan));
+    return false;
+  };
+  walk_plan(statement->planTree, visit);
+  walk_plans(statement->subplans, visit);
   return found;
-}
-
-List* pending_scans(const Plan* plan, List* found) {
-  if (plan == nullptr) return found;
-  if (OidIsValid(pending_scan::source_of(plan))) return lappend(found, const_cast<Plan*>(plan));
-  switch (nodeTag(plan)) {
-    case T_Append:
-      return pending_scans_in(reinterpret_cast<const Append*>(plan)->appendplans, found);
-    case T_MergeAppend:
-      return pending_scans_in(reinterpret_cast<const MergeAppend*>(plan)->mergeplans, found);
-    case T_SubqueryScan:
-      return pending_scans(reinterpret_cast<const SubqueryScan*>(plan)->subplan, found);
-    case T_CustomScan:
-      return pending_scans_in(reinterpret_cast<const CustomScan*>(plan)->custom_plans, found);
-    default:
-      return pending_scans(plan->righttree, pending_scans(plan->lefttree, found));
-  }
 }
 
 // Each entry's parent, of those that stand for partitions and heirs; else 0.
@@ -122,7 +111,28 @@ bool has_nothing_pending(const PlannedStmt* statement, Snapshot snapshot) {
   return true;
 }
 
-// Attached tables of the statement whose buffered rows its plan does not read.
+// An attached table whose buffered rows the statement's plan does not read.
+struct Missed {
+  Oid source;
+  target_rows::Conditions conditions;  // of the rows that it wants, if it mentions the table once
+};
+
+List* add_missed(List* missed, const PlannedStmt* statement, Index index, Oid source) {
+  const ListCell* cell;
+  foreach (cell, missed) {
+    auto* known = static_cast<Missed*>(lfirst(cell));
+    if (known->source != source) continue;
+    known->conditions.quals = NIL;
+    return missed;
+  }
+  auto* added = static_cast<Missed*>(palloc0(sizeof(Missed)));
+  added->source = source;
+  if (rt_fetch(index, statement->rtable)->relid == source)
+    added->conditions = target_rows::conditions_of(statement, index);
+  return lappend(missed, added);
+}
+
+// All of those; a List of Missed.
 List* missed_sources(const PlannedStmt* statement) {
   if (reads_only(statement) && !settings::read_pending) return NIL;
   const Index* parents = nullptr;
@@ -138,12 +148,12 @@ List* missed_sources(const PlannedStmt* statement) {
     if (sources == NIL) continue;
     if (parents == nullptr) {
       parents = parents_of_entries(statement);
-      scans = pending_scans_in(statement->subplans, pending_scans(statement->planTree, NIL));
+      scans = pending_scans(statement);
     }
     const ListCell* source;
     foreach (source, sources)
       if (!is_merged(index, lfirst_oid(source), scans, parents))
-        missed = list_append_unique_oid(missed, lfirst_oid(source));
+        missed = add_missed(missed, statement, index, lfirst_oid(source));
   }
   return missed;
 }
@@ -177,7 +187,9 @@ struct Wait {
 };
 
 // Stores what the snapshot sees in the buffer. True if the table may hold more now than it sees.
-bool store_what_is_seen(Oid relation, Snapshot snapshot, Wait* wait) {
+bool store_what_is_seen(const Missed& missed, const QueryDesc* query, Wait* wait) {
+  const Oid relation = missed.source;
+  Snapshot snapshot = query->snapshot;
   Attachment* attachment = attachments::find_write_back(relation);
   if (attachment == nullptr) return false;
   ensure_settled();
@@ -185,7 +197,9 @@ bool store_what_is_seen(Oid relation, Snapshot snapshot, Wait* wait) {
   const QueueNo queue = attachments::find_queue(attachment);
   if (queue == kNoQueueNo || live_read::is_empty(queue, id, relation, snapshot)) return false;
   flush::drop_what_is_stored(queue, attachment->number);
-  if (!live_read::sees_any(queue, id, relation, snapshot, false)) return false;
+  if (!live_read::sees_any(queue, id, relation, snapshot, false) ||
+      !target_rows::may_meet(missed.conditions, relation, queue, id, snapshot, query->params))
+    return false;
   if (IsolationUsesXactSnapshot()) raise_unserializable(relation);
   if (wait->again && passes::drained_here(queue)) return false;
   if (wait->since == 0) {
@@ -206,18 +220,19 @@ bool store_what_is_seen(Oid relation, Snapshot snapshot, Wait* wait) {
   return true;
 }
 
-bool store_missed(const List* missed, Snapshot snapshot, Wait* wait) {
+bool store_missed(const List* missed, const QueryDesc* query, Wait* wait) {
   bool stored = false;
   const ListCell* cell;
   foreach (cell, missed)
-    if (store_what_is_seen(lfirst_oid(cell), snapshot, wait)) stored = true;
+    if (store_what_is_seen(*static_cast<const Missed*>(lfirst(cell)), query, wait)) stored = true;
   return stored;
 }
 
 void release_commits(const List* missed) {
   const ListCell* cell;
   foreach (cell, missed) {
-    Attachment* attachment = attachments::find_write_back(lfirst_oid(cell));
+    const Oid source = static_cast<const Missed*>(lfirst(cell))->source;
+    Attachment* attachment = attachments::find_write_back(source);
     const QueueNo queue = attachment != nullptr ? attachments::find_queue(attachment) : kNoQueueNo;
     if (queue != kNoQueueNo && queue_status::held_until(queue) != 0)
       queue_status::release_commits(queue);
@@ -241,7 +256,7 @@ bool await_referencing(const PlannedStmt* statement) {
 void catch_up(QueryDesc* query, const List* missed, bool stored, Wait* wait) {
   const CommandId command = query->snapshot->curcid;
   const bool newest = command == GetCurrentCommandId(false);
-  while (store_missed(missed, query->snapshot, wait) || stored) {
+  while (store_missed(missed, query, wait) || stored) {
     stored = false;
     if (IsolationUsesXactSnapshot()) return;
     // A later moment of the same statement's beginning. Commands of this transaction that the

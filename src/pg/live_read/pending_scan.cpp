@@ -73,10 +73,6 @@ void begin(CustomScanState*, EState*, int) {}
 // Few blocks are read faster than looked up.
 constexpr std::size_t kWorthSearching = 2;
 
-// So many bytes behind what a summary covers are read each time before somebody adds them. Bounds
-// are of use only if they are of all rows.
-constexpr std::uint32_t kWorthAdding = 4096;
-
 void look_for(PendingState* state) {
   PlanState* node = &state->custom.ss.ps;
   const bool ordered = state->planned_order != NIL;
@@ -88,7 +84,8 @@ void look_for(PendingState* state) {
   relation_close(source, NoLock);
   search->layout = state->rows.layout;
   search->memory = node->state->es_query_cxt;
-  search->worth_adding = ordered ? 0 : kWorthAdding;
+  // Bounds are of use only if they are of all rows.
+  search->worth_adding = ordered ? 0 : live_read::kWorthAdding;
   state->conditions =
       probes::conditions_of(node, node->plan->qual, reinterpret_cast<Scan*>(node->plan)->scanrelid,
                             search->columns, state->rows.columns, &state->condition_count);

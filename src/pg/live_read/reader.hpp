@@ -14,6 +14,8 @@
 namespace pgwc::live_read {
 
 inline constexpr std::size_t kMaxProbes = 8;
+// So many bytes behind what a summary covers are read each time before somebody adds them.
+inline constexpr std::uint32_t kWorthAdding = 4096;
 
 // What a reader looks for, if it is not everything.
 struct Search {
