@@ -92,6 +92,41 @@ SELECT writecache.flush('unrelated');
 SELECT is((SELECT count(*) FROM unrelated), 2::bigint, 'no row is lost');
 SELECT lives_ok($$DELETE FROM writecache.attached WHERE relation = 'unrelated'::regclass$$, 'without pending rows nothing is lost');
 
+-- A partition that goes with its schema or its owner: what the parent took for it goes along, and nothing is left over.
+CREATE SCHEMA years;
+CREATE ROLE dow_years;
+GRANT ALL ON SCHEMA public, years TO dow_years;
+CREATE TABLE log (y int, what text) PARTITION BY LIST (y);
+CREATE TABLE log_else PARTITION OF log DEFAULT;
+CREATE TABLE years.log_1 PARTITION OF log FOR VALUES IN (1);
+CREATE TABLE years.log_2 PARTITION OF log FOR VALUES IN (2) PARTITION BY LIST (y);
+CREATE TABLE log_2_all PARTITION OF years.log_2 DEFAULT;
+CREATE TABLE log_3 PARTITION OF log FOR VALUES IN (3);
+ALTER TABLE log_3 OWNER TO dow_years;
+SELECT writecache.attach('log', 'write_back', flush_interval => '1 day');
+INSERT INTO log SELECT y, what FROM generate_series(1, 4) AS y, unnest('{a,b}'::text[]) AS what;
+BEGIN;
+DROP SCHEMA years CASCADE;
+SELECT set_eq('SELECT y, what FROM log', $$VALUES (3, 'a'), (3, 'b'), (4, 'a'), (4, 'b')$$, 'DROP SCHEMA takes the rows of its partitions along');
+ROLLBACK;
+SELECT is((SELECT count(*) FROM log), 8::bigint, 'rolled back: all are there');
+DROP SCHEMA years CASCADE;
+SELECT writecache.flush();
+SELECT set_eq('SELECT y, what FROM log', $$VALUES (3, 'a'), (3, 'b'), (4, 'a'), (4, 'b')$$, 'and only they');
+INSERT INTO log VALUES (3, 'c'), (4, 'c');
+DROP OWNED BY dow_years;
+SELECT writecache.flush();
+SELECT set_eq('SELECT y, what FROM log', $$VALUES (4, 'a'), (4, 'b'), (4, 'c')$$, 'DROP OWNED takes the rows of its partitions along');
+SELECT is_empty('SELECT * FROM writecache.rejected', 'none is rejected');
+-- A parent that goes as well is not stored first.
+CREATE SCHEMA years;
+ALTER TABLE log SET SCHEMA years;
+CREATE TABLE years.log_5 PARTITION OF years.log FOR VALUES IN (5);
+INSERT INTO years.log VALUES (5, 'd');
+DROP SCHEMA years CASCADE;
+SELECT is(to_regclass('log_else'), NULL, 'DROP SCHEMA of the parent drops partitions elsewhere');
+DROP ROLE dow_years;
+
 -- DROP OWNED by the owner of the extension takes it along: stored first.
 CREATE ROLE dow_owner SUPERUSER;
 CREATE ROLE dow_other SUPERUSER;

@@ -6,6 +6,8 @@
 #include "pg/server/shmem.hpp"
 #include "pg/tables/attachment.hpp"
 #include "pg/tables/catalog.hpp"
+#include "pg/tables/ddl_drain.hpp"
+#include "pg/tables/drops.hpp"
 #include "pg/tables/key_names.hpp"
 #include "pg/write_back/barrier.hpp"
 #include "pg/write_back/drain.hpp"
@@ -38,77 +40,11 @@ namespace {
 
 constinit object_access_hook_type previous_access = nullptr;
 
-constexpr char kExtension[] = "pg_writecache";
-
-void drain_locked(Oid relation) {
-  if (attachments::find_write_back(relation) == nullptr) return;
-  // Rows that are acknowledged afterwards, for the table as it is then, survive a crash; the change
-  // of the table must too.
-  ForceSyncCommit();
-  (void)drain::drain_table(relation);
-}
-
-bool may_change(Oid relation) {
-  return compat::is_owner(RelationRelationId, relation, GetUserId()) ||
-         pg_class_aclmask(relation, GetUserId(), ACL_TRUNCATE | ACL_TRIGGER, ACLMASK_ANY) != 0;
-}
-
 bool may_refer_to(Oid relation) {
   return may_change(relation) ||
          pg_class_aclcheck(relation, GetUserId(), ACL_REFERENCES) == ACLCHECK_OK ||
          pg_attribute_aclcheck_all(relation, GetUserId(), ACL_REFERENCES, ACLMASK_ANY) ==
              ACLCHECK_OK;
-}
-
-// What an attached parent took for a partition belongs to it already. Locks go from the root
-// downwards, as an INSERT's.
-void drain_ancestors(Oid relation) {
-  if (!get_rel_relispartition(relation)) return;
-  List* ancestors = get_partition_ancestors(relation);
-  for (int i = list_length(ancestors); i-- > 0;) {
-    const Oid table = list_nth_oid(ancestors, i);
-    if (attachments::find_write_back(table) == nullptr) continue;
-    LockRelationOid(table, ShareRowExclusiveLock);
-    drain_locked(table);
-  }
-}
-
-// A partition goes, or becomes a table of its own: for older snapshots its rows in the queues of
-// the tables above are nowhere to be read from, or would seem to be the default partition's.
-void leave_queues(Oid partition) {
-  if (!OidIsValid(partition) || !may_change(partition) || !get_rel_relispartition(partition))
-    return;
-  ListCell* cell;
-  foreach (cell, get_partition_ancestors(partition))
-    if (const Attachment* attachment = attachments::find_write_back(lfirst_oid(cell))) {
-      const std::int32_t number = attachment->number;
-      drain::leave_queue_at_commit(number, partition);
-      drain::leave_queue_at_commit(number, lfirst_oid(cell));
-    }
-}
-
-// Drains a table named by a command, and the attached tables above and below it.
-void drain_named(const RangeVar* name, LOCKMODE lock) {
-  if (name == nullptr) return;
-  const Oid relation = RangeVarGetRelid(name, NoLock, true);
-  // The command says itself what does not exist or is not allowed; it must not cost anybody a lock
-  // before.
-  if (!OidIsValid(relation) || !may_change(relation)) return;
-  drain_ancestors(relation);
-  List* tables = find_all_inheritors(relation, NoLock, nullptr);
-  bool any = false;
-  ListCell* cell;
-  foreach (cell, tables)
-    if (attachments::find_write_back(lfirst_oid(cell)) != nullptr) any = true;
-  if (!any) return;
-  // A lower lock than the worker's conflicts with would let rows slip in behind the drain.
-  LockRelationOid(relation, lock < ShareRowExclusiveLock ? ShareRowExclusiveLock : lock);
-  foreach (cell, tables) {
-    const Oid table = lfirst_oid(cell);
-    if (attachments::find_write_back(table) == nullptr) continue;
-    LockRelationOid(table, lock < ShareRowExclusiveLock ? ShareRowExclusiveLock : lock);
-    drain_locked(table);
-  }
 }
 
 // For a command that reads the table and leaves its rows as they are: what was acknowledged before
@@ -173,77 +109,6 @@ void refuse_unlogged(const RangeVar* name) {
             errhint("Call writecache.detach() first."));
 }
 
-// The extension goes, and with it everything that knows of the queues.
-void drain_all() {
-  if (const std::uint64_t rejected = catalog::count_rejections())
-    ereport(WARNING,
-            errmsg_plural("%llu rejected row is dropped with the extension",
-                          "%llu rejected rows are dropped with the extension",
-                          static_cast<unsigned long>(rejected),
-                          static_cast<unsigned long long>(rejected)),
-            errhint("Roll back and look into writecache.rejected if anybody needs them."));
-  ListCell* cell;
-  foreach (cell, catalog::all_attached()) {
-    const Oid relation = lfirst_oid(cell);
-    LockRelationOid(relation, ShareRowExclusiveLock);
-    Relation opened = table_open(relation, NoLock);
-    CheckTableNotInUse(opened, "DROP EXTENSION");
-    table_close(opened, NoLock);
-    drain_locked(relation);
-    if (const Attachment* attachment = attachments::find(relation))
-      drain::drop_queue_at_commit(attachment->number, relation);
-  }
-}
-
-void drain_for_dropped_partitions(const DropStmt* drop) {
-  if (drop->removeType != OBJECT_TABLE && drop->removeType != OBJECT_FOREIGN_TABLE) return;
-  ListCell* cell;
-  foreach (cell, drop->objects) {
-    const Oid relation =
-        RangeVarGetRelid(makeRangeVarFromNameList(lfirst_node(List, cell)), NoLock, true);
-    if (OidIsValid(relation) && may_change(relation)) drain_ancestors(relation);
-    leave_queues(relation);
-  }
-}
-
-bool drops_the_extension(const DropStmt* drop) {
-  if (drop->removeType != OBJECT_EXTENSION) return false;
-  ListCell* cell;
-  foreach (cell, drop->objects)
-    if (strcmp(strVal(lfirst(cell)), kExtension) == 0) {
-      // Others are told by PostgreSQL.
-      const Oid extension = get_extension_oid(kExtension, true);
-      return OidIsValid(extension) && compat::is_owner(ExtensionRelationId, extension, GetUserId());
-    }
-  return false;
-}
-
-Oid owner_of_the_extension() {
-  ScanKeyData key;
-  ScanKeyInit(&key, Anum_pg_extension_extname, BTEqualStrategyNumber, F_NAMEEQ,
-              CStringGetDatum(kExtension));
-  Relation catalog = table_open(ExtensionRelationId, AccessShareLock);
-  SysScanDesc scan = systable_beginscan(catalog, ExtensionNameIndexId, true, nullptr, 1, &key);
-  HeapTuple tuple = systable_getnext(scan);
-  const Oid owner = HeapTupleIsValid(tuple)
-                        ? reinterpret_cast<Form_pg_extension>(GETSTRUCT(tuple))->extowner
-                        : InvalidOid;
-  systable_endscan(scan);
-  table_close(catalog, AccessShareLock);
-  return owner;
-}
-
-// DROP OWNED takes the extension along if it names its owner.
-bool drops_the_extension(const DropOwnedStmt* drop) {
-  const Oid owner = owner_of_the_extension();
-  ListCell* cell;
-  foreach (cell, drop->roles) {
-    const Oid role = get_rolespec_oid(lfirst_node(RoleSpec, cell), true);
-    if (OidIsValid(role) && role == owner && has_privs_of_role(GetUserId(), role)) return true;
-  }
-  return false;
-}
-
 // A domain's new constraint is checked against the tables that use it, maybe by way of another
 // domain.
 void drain_for_domain(const AlterDomainStmt* alter) {
@@ -264,24 +129,6 @@ void drain_for_domain(const AlterDomainStmt* alter) {
     LockRelationOid(table, ShareRowExclusiveLock);
     drain_locked(table);
   }
-}
-
-// Called before the object goes.
-void dropped(Oid object, int sub) {
-  if (sub != 0) {
-    // A column that goes by way of another object, its type for example; the table is locked
-    // already.
-    drain_locked(object);
-    return;
-  }
-  catalog::delete_rejections(object);
-  row_cache::drop(object);
-  const Attachment* attachment = attachments::find(object);
-  if (attachment == nullptr || !OidIsValid(catalog::relation_named("attached"))) return;
-  const std::int32_t number = attachment->number;
-  catalog::delete_attached(object);
-  catalog::delete_watermark(number);
-  drain::drop_queue_at_commit(number);
 }
 
 void accessed(ObjectAccessType access, Oid class_id, Oid object, int sub, void* argument) {
@@ -357,8 +204,9 @@ void before_alter(const AlterTableStmt* alter) {
     } else {
       drain_named(partition->name, AccessExclusiveLock);
     }
-    if (command->subtype == AT_DetachPartition)
-      leave_queues(RangeVarGetRelid(partition->name, NoLock, true));
+    if (command->subtype != AT_DetachPartition) continue;
+    const Oid leaving = RangeVarGetRelid(partition->name, NoLock, true);
+    if (OidIsValid(leaving) && may_change(leaving)) leave_queues(leaving);
   }
 }
 
@@ -422,7 +270,7 @@ void before(Node* statement) {
       drain_for_domain(castNode(AlterDomainStmt, statement));
       break;
     case T_DropOwnedStmt:
-      if (drops_the_extension(castNode(DropOwnedStmt, statement))) drain_all();
+      before_drop_owned(castNode(DropOwnedStmt, statement));
       break;
     case T_ClusterStmt:
       await_named(castNode(ClusterStmt, statement)->relation);
@@ -442,8 +290,7 @@ void before(Node* statement) {
       drain_named(castNode(RuleStmt, statement)->relation, AccessExclusiveLock);
       break;
     case T_DropStmt:
-      if (drops_the_extension(castNode(DropStmt, statement))) drain_all();
-      drain_for_dropped_partitions(castNode(DropStmt, statement));
+      before_drop(castNode(DropStmt, statement));
       break;
     default:
       break;
