@@ -70,14 +70,10 @@ Node* create_state(CustomScan* scan) {
 
 void begin(CustomScanState*, EState*, int) {}
 
-// Few blocks are read faster than looked up.
-constexpr std::size_t kWorthSearching = 2;
-
 void look_for(PendingState* state) {
   PlanState* node = &state->custom.ss.ps;
   const bool ordered = state->planned_order != NIL;
-  if (!ordered && (node->plan->qual == NIL || state->rows.reader.block_count < kWorthSearching))
-    return;
+  if (!ordered && node->plan->qual == NIL) return;
   auto* search = static_cast<live_read::Search*>(palloc0(sizeof(live_read::Search)));
   Relation source = relation_open(state->source, NoLock);
   search->columns = probes::columns_of(source);

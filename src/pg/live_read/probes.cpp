@@ -17,7 +17,10 @@ extern "C" {
 
 namespace pgwc::probes {
 
-bool key_of(Oid type, Datum value, std::int64_t* key) {
+namespace {
+
+// Asked for each row of a block.
+[[gnu::always_inline]] inline bool find_key(Oid type, Datum value, std::int64_t* key) {
   switch (type) {
     case BOOLOID:
       *key = DatumGetBool(value) ? 1 : 0;
@@ -54,7 +57,26 @@ bool key_of(Oid type, Datum value, std::int64_t* key) {
   }
 }
 
+}  // namespace
+
+bool key_of(Oid type, Datum value, std::int64_t* key) { return find_key(type, value, key); }
+
 namespace {
+
+Datum value_at(const char* place, Oid type) {
+  switch (type) {
+    case BOOLOID:
+      return fetch_att(place, true, 1);
+    case INT2OID:
+      return fetch_att(place, true, 2);
+    case INT4OID:
+    case DATEOID:
+    case OIDOID:
+      return fetch_att(place, true, 4);
+    default:
+      return fetch_att(place, FLOAT8PASSBYVAL, 8);
+  }
+}
 
 bool has_keys(Oid type) {
   std::int64_t key;
@@ -67,6 +89,18 @@ bool is_integer(Oid type) { return type == INT2OID || type == INT4OID || type ==
 bool are_comparable(Oid column, Oid value) {
   return column == value || (is_integer(column) && is_integer(value)) ||
          (column == VARCHAROID && value == TEXTOID);
+}
+
+std::int32_t offset_of(TupleDesc row, AttrNumber number) {
+  int offset = 0;
+  for (int i = 0; i < number; ++i) {
+    const FormData_pg_attribute* attribute = TupleDescAttr(row, i);
+    if (attribute->attlen <= 0) return -1;
+    offset = static_cast<int>(att_align_nominal(offset, attribute->attalign));
+    if (i == number - 1) break;
+    offset += attribute->attlen;
+  }
+  return offset;
 }
 
 bool add_column(Columns* columns, Relation relation, AttrNumber number) {
@@ -87,6 +121,8 @@ bool add_column(Columns* columns, Relation relation, AttrNumber number) {
     columns->hash[i] = &type->hash_extended_proc_finfo;
   }
   columns->number[i] = number;
+  columns->offset[i] =
+      columns->hash[i] == nullptr ? offset_of(RelationGetDescr(relation), number) : -1;
   columns->type[i] = attribute->atttypid;
   columns->collation[i] = attribute->attcollation;
   if (number > columns->last) columns->last = number;
@@ -234,6 +270,22 @@ bool evaluate(const Condition* conditions, std::size_t count, const Columns& col
     probes[(*probe_count)++] = probe;
   }
   return true;
+}
+
+bool rules_out(const Columns& columns, const Probe* probes, std::size_t count, MinimalTuple row) {
+  if ((row->t_infomask & HEAP_HASNULL) != 0) return false;
+  const char* data = reinterpret_cast<const char*>(row) + row->t_hoff - MINIMAL_TUPLE_OFFSET;
+  const int last = row->t_infomask2 & HEAP_NATTS_MASK;
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::uint32_t column = probes[i].column;
+    if (!probes[i].has_key || columns.offset[column] < 0 || columns.number[column] > last) continue;
+    const char* place = data + columns.offset[column];
+    std::int64_t key;
+    if (find_key(columns.type[column], value_at(place, columns.type[column]), &key) &&
+        (key < probes[i].low || key > probes[i].high))
+      return true;
+  }
+  return false;
 }
 
 std::size_t keys_of(const Columns& columns, TupleTableSlot* row, SummaryKey* keys,

@@ -13,6 +13,7 @@ struct Columns {
   std::uint32_t count;
   AttrNumber last;  // the highest of them
   AttrNumber number[kSummaryColumns];
+  std::int32_t offset[kSummaryColumns];  // in the data of a row without nulls; -1: it varies
   Oid type[kSummaryColumns];
   FmgrInfo* hash[kSummaryColumns];  // null where keys tell all
   Oid collation[kSummaryColumns];
@@ -37,6 +38,10 @@ Condition* conditions_of(PlanState* node, const List* quals, Index relation, con
 // What they look for now. False if nothing can match, because a value is null.
 bool evaluate(const Condition* conditions, std::size_t count, const Columns& columns,
               ExprContext* context, Probe* probes, std::size_t* probe_count);
+
+// Whether a row cannot be one of those looked for, as far as that can be told without taking it
+// apart.
+bool rules_out(const Columns& columns, const Probe* probes, std::size_t count, MinimalTuple row);
 
 // A row's values for the summary; returns how many. Adds to `nulls` a bit for each column that has
 // none.

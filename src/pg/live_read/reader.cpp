@@ -191,11 +191,18 @@ void take_rows(Reader* reader, const FrameHeader* frame) {
   reader->rows = {reinterpret_cast<const std::byte*>(frame + 1), frame->payload_bytes};
 }
 
+// The next row of the frame in hand that may be wanted; null after the last.
 MinimalTuple take_row(Reader* reader) {
-  auto* tuple = reinterpret_cast<MinimalTuple>(const_cast<std::byte*>(reader->rows.data()));
-  reader->rows = reader->rows.subspan(align_up<kRowAlign>(tuple->t_len));
-  ++reader->rows_read;
-  return tuple;
+  while (!reader->rows.empty()) {
+    auto* tuple = reinterpret_cast<MinimalTuple>(const_cast<std::byte*>(reader->rows.data()));
+    reader->rows = reader->rows.subspan(align_up<kRowAlign>(tuple->t_len));
+    ++reader->rows_read;
+    const Search* search = reader->search;
+    if (search == nullptr ||
+        !probes::rules_out(search->columns, search->probes, search->count, tuple))
+      return tuple;
+  }
+  return nullptr;
 }
 
 }  // namespace
@@ -232,23 +239,23 @@ void begin(Reader* reader, QueueNo queue, std::uint64_t queue_id, Oid relation,
 }
 
 MinimalTuple next(Reader* reader) {
-  if (reader->rows.empty()) {
+  for (;;) {
+    if (MinimalTuple row = take_row(reader)) return row;
     const FrameHeader* frame = next_frame(reader);
     if (frame == nullptr) return nullptr;
     take_rows(reader, frame);
   }
-  return take_row(reader);
 }
 
 bool enter_block(Reader* reader) { return go_to_next_block(reader); }
 
 MinimalTuple next_in_block(Reader* reader) {
-  if (reader->rows.empty()) {
+  for (;;) {
+    if (MinimalTuple row = take_row(reader)) return row;
     const FrameHeader* frame = next_frame_in_block(reader);
     if (frame == nullptr) return nullptr;
     take_rows(reader, frame);
   }
-  return take_row(reader);
 }
 
 void restart(Reader* reader) {
