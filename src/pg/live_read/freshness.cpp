@@ -90,7 +90,7 @@ bool is_read(const PlannedStmt* statement, const RangeTblEntry* entry, Index ind
 bool has_nothing_pending(const PlannedStmt* statement, Snapshot snapshot) {
   if (!buffer().settled()) return false;
   const bool reading = reads_only(statement);
-  if (reading && !settings::read_pending) return true;
+  if (reading && !settings::reads_pending()) return true;
   Index index = 0;
   const ListCell* cell;
   foreach (cell, statement->rtable) {
@@ -134,7 +134,7 @@ List* add_missed(List* missed, const PlannedStmt* statement, Index index, Oid so
 
 // All of those; a List of Missed.
 List* missed_sources(const PlannedStmt* statement) {
-  if (reads_only(statement) && !settings::read_pending) return NIL;
+  if (reads_only(statement) && !settings::reads_pending()) return NIL;
   const Index* parents = nullptr;
   const List* scans = NIL;
   List* missed = NIL;

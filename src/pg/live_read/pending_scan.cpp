@@ -107,7 +107,7 @@ void open(PendingState* state) {
   const Attachment* attachment = attachments::find_write_back(state->source);
   EState* estate = state->custom.ss.ps.state;
   if (attachment == nullptr) departures::check(state->source, estate->es_snapshot);
-  if (attachment == nullptr || !attachment->read_pending || !settings::read_pending) return;
+  if (attachment == nullptr || !attachment->read_pending || !settings::reads_pending()) return;
   MemoryContext old = MemoryContextSwitchTo(estate->es_query_cxt);
   state->has_rows = live_read::open(&state->rows, state->custom.ss.ss_currentRelation,
                                     state->source, estate->es_snapshot);

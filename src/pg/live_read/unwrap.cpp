@@ -36,7 +36,7 @@ bool has_nothing(Oid source, Snapshot snapshot) {
   Attachment* attachment = attachments::find_write_back(source);
   if (attachment == nullptr)
     return false;  // dropped with the extension since the query was planned
-  if (!attachment->read_pending || !settings::read_pending) return true;
+  if (!attachment->read_pending || !settings::reads_pending()) return true;
   if (!buffer().settled()) return false;
   const QueueNo queue = attachments::find_queue(attachment);
   if (queue != kNoQueueNo)

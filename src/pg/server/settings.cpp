@@ -3,6 +3,7 @@
 #include <climits>
 
 extern "C" {
+#include "replication/walsender.h"
 #include "utils/guc.h"
 }
 
@@ -27,6 +28,8 @@ int compute_wait_ms = 5000;
 bool read_cache = true;
 bool read_pending = true;
 int wait_timeout_ms = 10000;
+
+bool reads_pending() { return read_pending && !am_walsender; }
 
 void define() {
   DefineCustomIntVariable("writecache.buffer_size", "Size of the write buffer.",

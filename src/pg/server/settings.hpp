@@ -32,6 +32,11 @@ extern bool read_cache;
 extern bool read_pending;
 extern int wait_timeout_ms;
 
+// Whether queries of this session see buffered rows. Connections for replication do not: the copy
+// that a logical subscription begins with would have rows that come once more when they are
+// flushed.
+bool reads_pending();
+
 // Defines them all; from _PG_init only.
 void define();
 
