@@ -106,6 +106,25 @@ Path* partial_with_pending(PlannerInfo* root, RelOptInfo* rel, Path* path, List*
                                                     nullptr, path->parallel_workers, true, -1));
 }
 
+// Adds what is pending to the estimates that those of joins and groups are made from; paths of the
+// table have theirs already.
+void count_pending(PlannerInfo* root, RelOptInfo* rel, Index rti, const List* sources) {
+  double pending = 0;
+  const ListCell* cell;
+  foreach (cell, sources) pending += pending_scan::pending_rows(lfirst_oid(cell));
+  if (pending == 0) return;
+  const double wanted = pending * pending_scan::share_of(rel, rel->rows);
+  for (;;) {
+    rel->tuples += pending;
+    rel->rows = clamp_row_est(rel->rows + wanted);
+    const AppendRelInfo* info =
+        root->append_rel_array != nullptr ? root->append_rel_array[rti] : nullptr;
+    if (info == nullptr) return;
+    rti = info->parent_relid;
+    rel = find_base_rel(root, static_cast<int>(rti));
+  }
+}
+
 void set_pathlist(PlannerInfo* root, RelOptInfo* rel, Index rti, RangeTblEntry* entry) {
   if (previous_pathlist) previous_pathlist(root, rel, rti, entry);
   if (entry->rtekind != RTE_RELATION || !buffer_ready() ||
@@ -138,10 +157,11 @@ void set_pathlist(PlannerInfo* root, RelOptInfo* rel, Index rti, RangeTblEntry* 
   // partitions. They have been pruned; what is lost is pruning by parameters, and joining by
   // partitions.
   rel->part_scheme = nullptr;
-  if (!enable_parallel_append || as_partition) return;
-  foreach (cell, partial)
-    add_partial_path(rel,
-                     partial_with_pending(root, rel, static_cast<Path*>(lfirst(cell)), sources));
+  if (enable_parallel_append && !as_partition)
+    foreach (cell, partial)
+      add_partial_path(rel,
+                       partial_with_pending(root, rel, static_cast<Path*>(lfirst(cell)), sources));
+  count_pending(root, rel, rti, sources);
 }
 
 }  // namespace

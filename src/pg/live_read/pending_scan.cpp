@@ -174,12 +174,20 @@ void explain(CustomScanState* node, List*, ExplainState* es) {
                            static_cast<std::int64_t>(state->rows.reader.blocks_passed), es);
 }
 
+}  // namespace
+
 double pending_rows(Oid source) {
   Attachment* attachment = attachments::find_write_back(source);
   if (attachment == nullptr) return 0;
   const QueueNo queue = attachments::find_queue(attachment);
   return queue == kNoQueueNo ? 0 : static_cast<double>(buffer().view(queue).pending_rows);
 }
+
+double share_of(const RelOptInfo* rel, double rows) {
+  return rel->tuples > rows ? rows / rel->tuples : 1;
+}
+
+namespace {
 
 // The first row takes one block if blocks do not overlap; all of them take a comparison per level
 // of the heap.
@@ -241,8 +249,9 @@ Path* make_path(PlannerInfo* root, RelOptInfo* rel, Oid source, Relids required_
   path->custom_private = list_make2(list_make1_oid(source), order);
   if (order != NIL) path->path.pathkeys = wanted_order;
   const double rows = pending_rows(source);
-  const double share = rel->tuples > 0 ? rel->rows / rel->tuples : 1;
-  path->path.rows = clamp_row_est(rows * (share < 1 ? share : 1));
+  const ParamPathInfo* parameters = path->path.param_info;
+  path->path.rows =
+      clamp_row_est(rows * share_of(rel, parameters != nullptr ? parameters->ppi_rows : rel->rows));
   QualCost qual;
   cost_qual_eval(&qual, rel->baserestrictinfo, root);
   path->path.startup_cost = 0;

@@ -18,6 +18,11 @@ void init();
 Path* make_path(PlannerInfo* root, RelOptInfo* rel, Oid source, Relids required_outer,
                 List* wanted_order);
 
+// How many rows are pending for a table, of any transaction: for estimates.
+double pending_rows(Oid source);
+// Which part of a relation's rows so many are, by its estimates; at most 1.
+double share_of(const RelOptInfo* rel, double rows);
+
 // The source of a plan node made of such a path; InvalidOid for any other node.
 Oid source_of(const Plan* plan);
 
