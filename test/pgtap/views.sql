@@ -53,7 +53,7 @@ SELECT results_eq('SELECT relation::text FROM writecache.stat_write_back ORDER B
 DROP TABLE gone;
 SELECT results_eq('SELECT relation::text FROM writecache.stat_write_back ORDER BY 1', $$VALUES ('t')$$);
 SELECT is((SELECT count(*) FROM writecache.buffer_queues()), 1::bigint, 'nor its queue');
-SELECT ok(buffer_bytes BETWEEN 8000000 AND 16777216 AND free_bytes BETWEEN 0 AND buffer_bytes AND block_bytes > 0 AND buffer_bytes % block_bytes = 0 AND path LIKE '%pg_dynshmem%', 'the buffer as a whole') FROM writecache.buffer_status();
+SELECT ok(buffer_bytes BETWEEN 60000000 AND 67108864 AND free_bytes BETWEEN 0 AND buffer_bytes AND block_bytes > 0 AND buffer_bytes % block_bytes = 0 AND path LIKE '%pg_dynshmem%', 'the buffer as a whole') FROM writecache.buffer_status();
 
 -- For everybody.
 CREATE ROLE pgtap_views_nobody;
