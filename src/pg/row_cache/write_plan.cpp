@@ -168,6 +168,19 @@ bool is_concerned(const PlannedStmt* statement, const ModifyTable* modify) {
   return !has_foreign(relations);
 }
 
+// Whether columns of the relation's key are among those of the target that an UPDATE gives new
+// values; the target is the relation or a table above it.
+bool is_key_among(const Bitmapset* updated, Oid relation, Oid target) {
+  const CachedKey* key = cache_key::find(relation);
+  if (key == nullptr) return false;
+  for (int i = 0; i < key->count; ++i) {
+    AttrNumber number = key->columns[i].attribute;
+    if (relation != target) number = get_attnum(target, get_attname(relation, number, false));
+    if (bms_is_member(number - FirstLowInvalidHeapAttributeNumber, updated)) return true;
+  }
+  return false;
+}
+
 // Whether an UPDATE gives columns of the key new values, so that there may be an entry under the
 // old ones.
 bool changes_key(PlannedStmt* statement, const ModifyTable* modify) {
@@ -175,13 +188,14 @@ bool changes_key(PlannedStmt* statement, const ModifyTable* modify) {
   const Index rti = modify->rootRelation != 0
                         ? modify->rootRelation
                         : static_cast<Index>(linitial_int(modify->resultRelations));
-  RangeTblEntry* entry = rt_fetch(rti, statement->rtable);
-  const CachedKey* key = cache_key::find(entry->relid);
-  if (key == nullptr) return false;
-  const Bitmapset* updated = compat::updated_columns(statement, entry);
-  for (int i = 0; i < key->count; ++i)
-    if (bms_is_member(key->columns[i].attribute - FirstLowInvalidHeapAttributeNumber, updated))
-      return true;
+  RangeTblEntry* target = rt_fetch(rti, statement->rtable);
+  const Bitmapset* updated = compat::updated_columns(statement, target);
+  // Partitions of one table that is attached have one key.
+  if (cache_key::find(target->relid) != nullptr)
+    return is_key_among(updated, target->relid, target->relid);
+  const ListCell* cell;
+  foreach (cell, modify->resultRelations)
+    if (is_key_among(updated, relation_of(statement, lfirst_int(cell)), target->relid)) return true;
   return false;
 }
 
