@@ -1,16 +1,7 @@
 -- writecache.warm: rows are in the cache before anybody asks for them.
 \ir ../tools/twins.psql
+\ir ../tools/cached.psql
 SELECT * FROM no_plan();
-CREATE FUNCTION entries(name text) RETURNS bigint LANGUAGE sql AS 'SELECT entries FROM writecache.stat_cache WHERE relation = name::regclass';
--- How the rows with these keys were found: proofs by page, by TID, misses.
-CREATE FUNCTION found(query text) RETURNS text LANGUAGE plpgsql AS $$
-DECLARE line text; result text := '';
-BEGIN
-  FOR line IN EXECUTE 'EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) ' || query LOOP
-    IF line ~ 'Proofs by|Cache Misses' THEN result := result || substring(line FROM '\d+$') || ' '; END IF;
-  END LOOP;
-  RETURN rtrim(result);
-END $$;
 
 CREATE TABLE t (id int PRIMARY KEY, v text);
 INSERT INTO t SELECT g, 'v' || g FROM generate_series(1, 1000) g;

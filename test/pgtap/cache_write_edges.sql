@@ -4,7 +4,7 @@ SET client_min_messages = warning;
 SELECT * FROM no_plan();
 CREATE SCHEMA ce;
 SET search_path = ce, public;
-CREATE FUNCTION entries(name text) RETURNS bigint LANGUAGE sql AS 'SELECT entries FROM writecache.stat_cache WHERE relation = name::regclass';
+\ir ../tools/cached.psql
 
 -- Values in the TOAST table, alone in a transaction.
 CREATE TABLE big (id int PRIMARY KEY, v text);

@@ -1,18 +1,8 @@
 -- write_through and cache_aside: what a transaction wrote is in the cache, or out of it, when it has committed. Nothing of
 -- it is there after a rollback. And the numbers of stat_cache.
 \ir ../tools/twins.psql
+\ir ../tools/cached.psql
 SELECT * FROM no_plan();
-CREATE FUNCTION entries(name text) RETURNS bigint LANGUAGE sql AS 'SELECT entries FROM writecache.stat_cache WHERE relation = name::regclass';
--- How the rows with these keys were found, and what they are.
-CREATE FUNCTION found(query text) RETURNS text LANGUAGE plpgsql AS $$
-DECLARE line text; result text := '';
-BEGIN
-  FOR line IN EXECUTE 'EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) ' || query LOOP
-    IF line ~ 'Proofs by|Cache Misses' THEN result := result || substring(line FROM '\d+$') || ' '; END IF;
-  END LOOP;
-  RETURN rtrim(result);
-END $$;
-COMMENT ON FUNCTION found(text) IS 'proofs by page, by TID, misses';
 
 CREATE TABLE t (id int PRIMARY KEY, v text, n int DEFAULT 0);
 INSERT INTO t SELECT g, 'v' || g FROM generate_series(1, 10) g;

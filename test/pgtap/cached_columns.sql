@@ -3,16 +3,7 @@ SET client_min_messages = warning;
 SELECT * FROM no_plan();
 CREATE SCHEMA cc;
 SET search_path = cc, public;
-
--- Whether a query is answered by the cache.
-CREATE FUNCTION cached(query text) RETURNS boolean LANGUAGE plpgsql AS $$
-DECLARE line text;
-BEGIN
-  FOR line IN EXECUTE 'EXPLAIN (COSTS OFF) ' || query LOOP
-    IF line LIKE '%(RowCache)%' THEN RETURN true; END IF;
-  END LOOP;
-  RETURN false;
-END $$;
+\ir ../tools/cached.psql
 
 -- Partitions that the query does not name: columns behind the key, system columns, whole rows, other column orders.
 CREATE TABLE p (id int PRIMARY KEY, a text, b int) PARTITION BY RANGE (id);

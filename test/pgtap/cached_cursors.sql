@@ -4,6 +4,7 @@ SET client_min_messages = warning;
 SELECT * FROM no_plan();
 CREATE SCHEMA cu;
 SET search_path = cu, public;
+\ir ../tools/cached.psql
 
 CREATE TABLE t (id int PRIMARY KEY, v text, w int) WITH (fillfactor = 50);
 INSERT INTO t SELECT n, 'v' || n, n FROM generate_series(1, 1000) n;
@@ -16,15 +17,7 @@ CREATE MATERIALIZED VIEW m AS SELECT * FROM t;
 CREATE UNIQUE INDEX ON m (id);
 ANALYZE t, p, m;
 SELECT writecache.attach('t', 'write_around'), writecache.attach('p', 'write_around'), writecache.attach('m', 'write_around', key => '{id}');
-DO $$
-DECLARE now xid8 := pg_snapshot_xmax(pg_current_snapshot());
-BEGIN
-  COMMIT;
-  WHILE pg_snapshot_xmin(pg_current_snapshot()) < now LOOP
-    PERFORM pg_sleep(0.01);
-    COMMIT;
-  END LOOP;
-END $$;
+CALL settle();
 CREATE FUNCTION counter(query text, name text) RETURNS int LANGUAGE plpgsql AS $$
 DECLARE plan json;
 BEGIN

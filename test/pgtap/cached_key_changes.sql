@@ -4,14 +4,7 @@ SET client_min_messages = warning;
 SELECT * FROM no_plan();
 CREATE SCHEMA ck;
 SET search_path = ck, public;
-CREATE FUNCTION cached(query text) RETURNS boolean LANGUAGE plpgsql AS $$
-DECLARE line text;
-BEGIN
-  FOR line IN EXECUTE 'EXPLAIN (COSTS OFF) ' || query LOOP
-    IF line LIKE '%(RowCache)%' THEN RETURN true; END IF;
-  END LOOP;
-  RETURN false;
-END $$;
+\ir ../tools/cached.psql
 CREATE FUNCTION key_of(name text) RETURNS text LANGUAGE sql AS 'SELECT key::text FROM writecache.tables WHERE relation = name::regclass';
 
 -- Names.

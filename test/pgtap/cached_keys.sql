@@ -3,6 +3,7 @@ SET client_min_messages = warning;
 SELECT * FROM no_plan();
 CREATE SCHEMA ck;
 SET search_path = ck, public;
+\ir ../tools/cached.psql
 CREATE EXTENSION citext SCHEMA public;
 
 CREATE FUNCTION hits(query text) RETURNS int LANGUAGE plpgsql AS $$
@@ -10,17 +11,6 @@ DECLARE plan json;
 BEGIN
   EXECUTE 'EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) ' || query INTO plan;
   RETURN coalesce((plan #>> '{0,Plan,Cache Hits}')::int, -1);
-END $$;
-
--- Until no transaction is left that began before now: a new index serves only those that began after it.
-CREATE PROCEDURE settle() LANGUAGE plpgsql AS $$
-DECLARE now xid8 := pg_snapshot_xmax(pg_current_snapshot());
-BEGIN
-  COMMIT;
-  WHILE pg_snapshot_xmin(pg_current_snapshot()) < now LOOP
-    PERFORM pg_sleep(0.01);
-    COMMIT;
-  END LOOP;
 END $$;
 
 -- A key type, the keys of a table, and other values to look for.

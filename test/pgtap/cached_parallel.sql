@@ -4,6 +4,7 @@ SET client_min_messages = warning;
 SELECT * FROM no_plan();
 CREATE SCHEMA cp;
 SET search_path = cp, public;
+\ir ../tools/cached.psql
 
 CREATE TABLE t (id int PRIMARY KEY, v text, w int) WITH (fillfactor = 50);
 INSERT INTO t SELECT n, 'v' || n, n FROM generate_series(1, 2000) n;
@@ -11,15 +12,7 @@ CREATE TABLE outside (k int) WITH (parallel_workers = 2);
 INSERT INTO outside SELECT n FROM generate_series(1, 1500) n;
 ANALYZE t, outside;
 SELECT writecache.attach('t', 'write_around');
-DO $$
-DECLARE now xid8 := pg_snapshot_xmax(pg_current_snapshot());
-BEGIN
-  COMMIT;
-  WHILE pg_snapshot_xmin(pg_current_snapshot()) < now LOOP
-    PERFORM pg_sleep(0.01);
-    COMMIT;
-  END LOOP;
-END $$;
+CALL settle();
 SET parallel_setup_cost = 0;
 SET parallel_tuple_cost = 0;
 SET min_parallel_table_scan_size = 0;

@@ -4,25 +4,7 @@ SET client_min_messages = warning;
 SELECT * FROM no_plan();
 CREATE SCHEMA cs;
 SET search_path = cs, public;
-
-CREATE FUNCTION cached(query text) RETURNS boolean LANGUAGE plpgsql AS $$
-DECLARE line text;
-BEGIN
-  FOR line IN EXECUTE 'EXPLAIN (COSTS OFF) ' || query LOOP
-    IF line LIKE '%(RowCache)%' THEN RETURN true; END IF;
-  END LOOP;
-  RETURN false;
-END $$;
--- Until no transaction is left that began before now: a new index serves only those that began after it.
-CREATE PROCEDURE settle() LANGUAGE plpgsql AS $$
-DECLARE now xid8 := pg_snapshot_xmax(pg_current_snapshot());
-BEGIN
-  COMMIT;
-  WHILE pg_snapshot_xmin(pg_current_snapshot()) < now LOOP
-    PERFORM pg_sleep(0.01);
-    COMMIT;
-  END LOOP;
-END $$;
+\ir ../tools/cached.psql
 
 CREATE TABLE t (id int PRIMARY KEY, v text, w int UNIQUE, g int GENERATED ALWAYS AS (w * 2) STORED);
 INSERT INTO t (id, v, w) SELECT n, 'v' || n, -n FROM generate_series(1, 1000) n;
