@@ -118,6 +118,15 @@ DROP OWNED BY dow_years;
 SELECT writecache.flush();
 SELECT set_eq('SELECT y, what FROM log', $$VALUES (4, 'a'), (4, 'b'), (4, 'c')$$, 'DROP OWNED takes the rows of its partitions along');
 SELECT is_empty('SELECT * FROM writecache.rejected', 'none is rejected');
+-- The owner of a schema need not be the owner of what is in it.
+CREATE SCHEMA years AUTHORIZATION dow_years;
+CREATE TABLE years.log_6 PARTITION OF log FOR VALUES IN (6);
+INSERT INTO log VALUES (6, 'e'), (4, 'e');
+SET ROLE dow_years;
+DROP SCHEMA years CASCADE;
+RESET ROLE;
+SELECT writecache.flush();
+SELECT is((SELECT string_agg(y || what, ' ' ORDER BY what) FROM log), '4a 4b 4c 4e', 'DROP SCHEMA by its owner');
 -- A parent that goes as well is not stored first.
 CREATE SCHEMA years;
 ALTER TABLE log SET SCHEMA years;

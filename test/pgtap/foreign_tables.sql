@@ -95,4 +95,15 @@ SELECT same_rows('near', 10);
 INSERT INTO captured.t (id) VALUES (50);
 SELECT writecache.detach('captured.t');
 SELECT is((SELECT count(*) FROM captured.remote WHERE id = 50), 1::bigint, 'detached');
+
+-- A partition that goes with its server: what the parent took for it is at its place before.
+CREATE TABLE captured.parts_else PARTITION OF captured.parts DEFAULT;
+INSERT INTO captured.parts VALUES (110, 'far'), (310, 'else');
+BEGIN;
+DROP SERVER loopback CASCADE;
+SELECT results_eq('SELECT id FROM captured.parts WHERE id >= 100', 'VALUES (310)', 'not in another partition');
+COMMIT;
+SELECT writecache.flush();
+SELECT results_eq('SELECT id FROM captured.parts_else', 'VALUES (310)', 'nor later');
+SELECT is((SELECT count(*) FROM captured.far WHERE id = 110), 1::bigint, 'but behind the foreign table');
 SELECT * FROM finish();

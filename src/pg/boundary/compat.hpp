@@ -10,6 +10,9 @@ extern "C" {
 #include "catalog/pg_class.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_extension.h"
+#include "catalog/pg_foreign_data_wrapper.h"
+#include "catalog/pg_foreign_server.h"
+#include "catalog/pg_namespace.h"
 #include "catalog/pg_type.h"
 #include "commands/copy.h"
 #include "nodes/nodeFuncs.h"
@@ -92,6 +95,12 @@ inline bool is_owner(Oid catalog, Oid object, Oid user) {
       return pg_extension_ownercheck(object, user);
     case DatabaseRelationId:
       return pg_database_ownercheck(object, user);
+    case NamespaceRelationId:
+      return pg_namespace_ownercheck(object, user);
+    case ForeignServerRelationId:
+      return pg_foreign_server_ownercheck(object, user);
+    case ForeignDataWrapperRelationId:
+      return pg_foreign_data_wrapper_ownercheck(object, user);
     default:
       Assert(catalog == TypeRelationId);
       return pg_type_ownercheck(object, user);

@@ -148,6 +148,8 @@ bool is_fixed(Node* expression) {
          !contain_subplans(expression);
 }
 
+}  // namespace
+
 const Var* column_side(Node* node, Index relation) {
   if (node != nullptr && IsA(node, RelabelType))
     node = reinterpret_cast<Node*>(castNode(RelabelType, node)->arg);
@@ -157,8 +159,6 @@ const Var* column_side(Node* node, Index relation) {
              ? var
              : nullptr;
 }
-
-}  // namespace
 
 namespace {
 

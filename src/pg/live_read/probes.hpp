@@ -22,6 +22,10 @@ struct Columns {
 // Remembered for each relation until it changes.
 Columns columns_of(Relation relation);
 
+// The column of the relation that one side of a comparison is, maybe relabelled; null for anything
+// else.
+const Var* column_side(Node* side, Index relation);
+
 // A condition on one of the columns: `column operator expression`.
 struct Condition {
   std::uint32_t column;

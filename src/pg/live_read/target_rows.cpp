@@ -6,11 +6,16 @@
 #include "pg/live_read/plan_walk.hpp"
 #include "pg/live_read/reader.hpp"
 #include "pg/tables/attachment.hpp"
+#include "pg/tables/triggers.hpp"
 
 extern "C" {
+#include "access/stratnum.h"
 #include "access/sysattr.h"
+#include "catalog/pg_index.h"
 #include "executor/executor.h"
 #include "parser/parsetree.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
 }
 
 namespace pgwc::target_rows {
@@ -86,9 +91,14 @@ List* known_quals(const Plan* scan) {
   }
 }
 
-// Whether an index that excludes rows by others is about a column that the statement changes.
+bool excludes_rows(Relation index) {
+  return index->rd_index->indisunique || index->rd_index->indisexclusion;
+}
+
+// Whether an index excludes rows for what the statement changes. A predicate may be about anything.
 bool excludes_by(Relation index, Relation relation, const Bitmapset* updated) {
-  if (!index->rd_index->indisunique && !index->rd_index->indisexclusion) return false;
+  if (!excludes_rows(index)) return false;
+  if (!heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, nullptr)) return true;
   for (int i = 0; i < index->rd_index->indnkeyatts; ++i) {
     const AttrNumber number = index->rd_index->indkey.values[i];
     if (number <= 0 ||
@@ -99,35 +109,94 @@ bool excludes_by(Relation index, Relation relation, const Bitmapset* updated) {
   return false;
 }
 
-// Whether the new versions of rows may be in the way of buffered ones, or these in theirs.
-bool may_collide(const PlannedStmt* statement, RangeTblEntry* entry) {
-  if (!compat::is_named(entry)) return true;
+// Whether one of the conditions says which value of the index's column is meant.
+bool has_value(Relation index, int column, const Conditions& conditions) {
+  const AttrNumber number = index->rd_index->indkey.values[column];
+  const ListCell* cell;
+  foreach (cell, conditions.quals) {
+    const auto* clause = lfirst_node(OpExpr, cell);
+    Oid op = clause->opno;
+    const Var* var =
+        probes::column_side(static_cast<Node*>(linitial(clause->args)), conditions.entry);
+    if (var == nullptr) {
+      var = probes::column_side(static_cast<Node*>(lsecond(clause->args)), conditions.entry);
+      op = get_commutator(op);
+    }
+    if (var != nullptr && var->varattno == number && OidIsValid(op) &&
+        clause->inputcollid == index->rd_indcollation[column] &&
+        get_op_opfamily_strategy(op, index->rd_opfamily[column]) == BTEqualStrategyNumber)
+      return true;
+  }
+  return false;
+}
+
+// Whether buffered rows that the index excludes by one with these values have them, too.
+bool leads_to_rivals(Relation index, const Conditions& conditions) {
+  if (!excludes_rows(index)) return true;
+  if (index->rd_index->indisexclusion) return false;
+  for (int i = 0; i < index->rd_index->indnkeyatts; ++i)
+    if (index->rd_index->indkey.values[i] <= 0 || !has_value(index, i, conditions)) return false;
+  return true;
+}
+
+bool is_referenced(Relation relation) {
+  const TriggerDesc* triggers = relation->trigdesc;
+  for (int i = 0; triggers != nullptr && i < triggers->numtriggers; ++i)
+    if (RI_FKey_trigger_type(triggers->triggers[i].tgfoid) == RI_TRIGGER_PK) return true;
+  return false;
+}
+
+// Whether new versions of rows stay out of the way of buffered ones.
+bool may_update(Relation relation, const PlannedStmt* statement, RangeTblEntry* entry) {
+  if (!compat::is_named(entry) ||
+      (relation->trigdesc != nullptr && relation->trigdesc->trig_update_before_row))
+    return false;
   const Bitmapset* updated = compat::updated_columns(statement, entry);
-  Relation relation = relation_open(entry->relid, NoLock);
-  bool collides = relation->trigdesc != nullptr && relation->trigdesc->trig_update_before_row;
+  bool may = true;
   const ListCell* cell;
   foreach (cell, RelationGetIndexList(relation)) {
-    if (collides) break;
     Relation index = index_open(lfirst_oid(cell), AccessShareLock);
-    collides = excludes_by(index, relation, updated);
-    index_close(index, AccessShareLock);
+    may = may && !excludes_by(index, relation, updated);
+    index_close(index, NoLock);
   }
-  relation_close(relation, NoLock);
-  return collides;
+  return may;
+}
+
+// Whether no buffered row is there because of those that are deleted: none refers to them, and none
+// could take the place of one that has excluded it.
+bool may_delete(Relation relation, const Conditions& conditions) {
+  if (is_referenced(relation)) return false;
+  bool may = true;
+  const ListCell* cell;
+  foreach (cell, RelationGetIndexList(relation)) {
+    Relation index = index_open(lfirst_oid(cell), AccessShareLock);
+    may = may && leads_to_rivals(index, conditions);
+    index_close(index, NoLock);
+  }
+  return may;
 }
 
 // Whether the statement may be served with buffered rows left where they are.
-bool is_simple(const PlannedStmt* statement, RangeTblEntry* entry) {
+bool is_simple(const PlannedStmt* statement, RangeTblEntry* entry, const Conditions& conditions) {
   if (statement->hasModifyingCTE || entry->relkind != RELKIND_RELATION) return false;
-  switch (statement->commandType) {
-    case CMD_SELECT:
-    case CMD_DELETE:
-      return true;
-    case CMD_UPDATE:
-      return !may_collide(statement, entry);
-    default:
-      return false;
-  }
+  Relation relation = relation_open(entry->relid, NoLock);
+  bool simple = false;
+  // Triggers may make other rows of those in the buffer.
+  if (!has_user_insert_triggers(relation)) switch (statement->commandType) {
+      case CMD_SELECT:
+        simple = true;
+        break;
+      case CMD_DELETE:
+        simple = may_delete(relation, conditions);
+        break;
+      case CMD_UPDATE:
+        simple = may_update(relation, statement, entry);
+        break;
+      default:
+        break;
+    }
+  relation_close(relation, NoLock);
+  return simple;
 }
 
 bool may_match(const live_read::Search& search, const SummaryKey* keys,
@@ -145,7 +214,7 @@ bool may_match(const live_read::Search& search, const SummaryKey* keys,
   return true;
 }
 
-bool any_may_match(live_read::Reader* reader, live_read::Search* search) {
+bool any_may_match(live_read::Reader* reader, live_read::Search* search, ExprContext* context) {
   TupleTableSlot* slot = MakeSingleTupleTableSlot(search->layout, &TTSOpsMinimalTuple);
   bool found = false;
   while (MinimalTuple row = live_read::next(reader)) {
@@ -153,7 +222,11 @@ bool any_may_match(live_read::Reader* reader, live_read::Search* search) {
     SummaryKey keys[kSummaryColumns];
     std::uint8_t columns[kSummaryColumns];
     std::uint32_t nulls = 0;
+    // Hash functions may leave something behind.
+    ResetExprContext(context);
+    MemoryContext old = MemoryContextSwitchTo(context->ecxt_per_tuple_memory);
     const std::size_t count = probes::keys_of(search->columns, slot, keys, columns, &nulls);
+    MemoryContextSwitchTo(old);
     found = may_match(*search, keys, columns, count);
     if (found) break;
   }
@@ -166,9 +239,11 @@ bool any_may_match(live_read::Reader* reader, live_read::Search* search) {
 
 Conditions conditions_of(const PlannedStmt* statement, Index entry) {
   Conditions conditions{entry, NIL};
-  if (!is_simple(statement, rt_fetch(entry, statement->rtable))) return conditions;
   const Plan* scan = only_scan_of(statement, entry);
   if (scan != nullptr) conditions.quals = known_quals(scan);
+  if (conditions.quals != NIL &&
+      !is_simple(statement, rt_fetch(entry, statement->rtable), conditions))
+    conditions.quals = NIL;
   return conditions;
 }
 
@@ -196,7 +271,7 @@ bool may_meet(const Conditions& conditions, Oid relation, QueueNo queue, std::ui
       live_read::begin(&reader, queue, queue_id, relation,
                        attachments::layout_fingerprint(search.layout), snapshot);
       reader.search = &search;
-      found = any_may_match(&reader, &search);
+      found = any_may_match(&reader, &search, GetPerTupleExprContext(estate));
     }
   }
   relation_close(opened, NoLock);

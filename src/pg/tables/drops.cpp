@@ -10,9 +10,13 @@
 extern "C" {
 #include "access/genam.h"
 #include "catalog/namespace.h"
+#include "catalog/dependency.h"
+#include "catalog/pg_foreign_data_wrapper.h"
+#include "catalog/pg_foreign_server.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_namespace.h"
 #include "commands/extension.h"
+#include "foreign/foreign.h"
 #include "commands/tablecmds.h"
 #include "nodes/makefuncs.h"
 #include "utils/acl.h"
@@ -133,6 +137,36 @@ void drain_for_dropped_schemas(const DropStmt* drop) {
       [&](Oid table) { return list_member_oid(schemas, get_rel_namespace(table)); });
 }
 
+bool may_drop(ObjectType type, const char* name) {
+  const auto is_owned = [](Oid catalog, Oid object) {
+    return OidIsValid(object) && compat::is_owner(catalog, object, GetUserId());
+  };
+  switch (type) {
+    case OBJECT_FOREIGN_SERVER:
+      return is_owned(ForeignServerRelationId, get_foreign_server_oid(name, true));
+    case OBJECT_FDW:
+      return is_owned(ForeignDataWrapperRelationId, get_foreign_data_wrapper_oid(name, true));
+    case OBJECT_EXTENSION:
+      return is_owned(ExtensionRelationId, get_extension_oid(name, true));
+    default:
+      return false;
+  }
+}
+
+// Foreign tables go with their servers, and tables with extensions: any of those may be meant.
+void drain_for_dropped_servers(const DropStmt* drop) {
+  bool any = false;
+  ListCell* cell;
+  if (drop->removeType == OBJECT_FOREIGN_SERVER || drop->removeType == OBJECT_FDW ||
+      drop->removeType == OBJECT_EXTENSION)
+    foreach (cell, drop->objects) any = any || may_drop(drop->removeType, strVal(lfirst(cell)));
+  if (!any) return;
+  drain_above_dropped([](Oid table) {
+    return get_rel_relkind(table) == RELKIND_FOREIGN_TABLE ||
+           OidIsValid(getExtensionOfObject(RelationRelationId, table));
+  });
+}
+
 Oid owner_of(Oid table) {
   HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(table));
   if (!HeapTupleIsValid(tuple)) return InvalidOid;
@@ -159,6 +193,7 @@ void before_drop(const DropStmt* drop) {
   if (drops_the_extension(drop)) drain_all();
   drain_for_dropped_partitions(drop);
   drain_for_dropped_schemas(drop);
+  drain_for_dropped_servers(drop);
 }
 
 void before_drop_owned(const DropOwnedStmt* drop) {

@@ -1,5 +1,9 @@
 #include "pg/write_back/committed_rows.hpp"
 
+#include <signal.h>
+
+#include <algorithm>
+
 #include "pg/boundary/compat.hpp"
 #include "pg/server/settle.hpp"
 #include "pg/server/shmem.hpp"
@@ -15,6 +19,8 @@ extern "C" {
 #include "commands/trigger.h"
 #include "nodes/plannodes.h"
 #include "storage/lmgr.h"
+#include "utils/array.h"
+#include "utils/fmgrprotos.h"
 }
 
 namespace pgwc::committed_rows {
@@ -35,6 +41,37 @@ bool may_change_keys(const PlannedStmt* statement, RangeTblEntry* entry, Relatio
   return true;
 }
 
+// How long a worker may take to give up what it was at.
+constexpr int kGivesUpWithinMs = 200;
+
+// The worker's process id if it waits for a lock of this session, maybe on a row; else 0.
+pid_t worker_behind_us() {
+  const DatabaseSlot* database = own_database();
+  if (database == nullptr || !TransactionIdIsValid(GetTopTransactionIdIfAny())) return 0;
+  LWLockAcquire(server_lock(), LW_SHARED);
+  const pid_t worker = database->running.load() != 0 ? database->worker_pid : 0;
+  LWLockRelease(server_lock());
+  if (worker == 0) return 0;
+  ArrayType* blockers =
+      DatumGetArrayTypeP(DirectFunctionCall1(pg_blocking_pids, Int32GetDatum(worker)));
+  const auto* pids = reinterpret_cast<const std::int32_t*>(ARR_DATA_PTR(blockers));
+  const int count = ArrayGetNItems(ARR_NDIM(blockers), ARR_DIMS(blockers));
+  const bool found = std::find(pids, pids + count, MyProcPid) != pids + count;
+  pfree(blockers);
+  return found ? worker : 0;
+}
+
+// What the worker cannot store before this transaction ends is for the transaction to store: takes
+// the lock for that, if nobody else is in the way.
+void take_over(Oid table, pid_t worker) {
+  kill(worker, SIGINT);
+  for (int i = 0; i < kGivesUpWithinMs; ++i) {
+    if (ConditionalLockRelationOid(table, ShareRowExclusiveLock)) return;
+    pg_usleep(1000);
+    CHECK_FOR_INTERRUPTS();
+  }
+}
+
 }  // namespace
 
 bool await_table(Oid table) {
@@ -48,6 +85,11 @@ bool await_table(Oid table) {
   std::uint32_t insist_at = kLockedOut;
   while (!drain::holds_lock_against_worker(table)) {
     if (barrier::wait_stored(queue, seq, GetCurrentTimestamp() + kLookUs)) return true;
+    if (!OidIsValid(storing_into()))
+      if (const pid_t worker = worker_behind_us()) {
+        take_over(table, worker);
+        continue;
+      }
     const std::uint32_t misses = queue_status::lock_misses(queue) - before;
     if (misses < kLockedOut) continue;
     if (!OidIsValid(storing_into())) {
