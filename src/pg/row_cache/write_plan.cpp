@@ -19,7 +19,8 @@ namespace pgwc::row_cache::write_plan {
 namespace {
 
 // The columns that ModifyTable returns after those of the statement's own RETURNING. The tables
-// only where there are several.
+// only where there are several. No place where the row itself still has it when it is returned:
+// RETURNING a column has its price, also RETURNING nothing, but that is less.
 enum Added { kPlace, kTable, kOldPlace, kOldTable };
 constexpr int kAddedColumns = 4;
 
@@ -96,11 +97,14 @@ void note(WriteState* state, TupleTableSlot* row) {
                     fate);
   };
   using written::Fate;
-  const Oid written_to = table(kTable);
+  const bool is_row_there = state->columns[kPlace] == 0;
+  const TupleTableSlot* written = state->modify->ps_ExprContext->ecxt_scantuple;
+  const Oid written_to = is_row_there ? written->tts_tableOid : table(kTable);
   // An INSERT of cache_aside has nothing to take out, but ON CONFLICT DO UPDATE has.
   const bool put = is_noted(state, written_to) && state->mode == Mode::kWriteThrough &&
                    state->operation != CMD_DELETE;
-  note_place(added(kPlace), written_to, put ? Fate::kPut : Fate::kErase);
+  note_place(is_row_there ? PointerGetDatum(&written->tts_tid) : added(kPlace), written_to,
+             put ? Fate::kPut : Fate::kErase);
   note_place(added(kOldPlace), table(kOldTable), Fate::kErase);
 }
 
@@ -111,6 +115,7 @@ TupleTableSlot* execute(CustomScanState* node) {
     if (TupIsNull(row)) return nullptr;
     note(state, row);
     if (state->own == 0) continue;
+    if (node->ss.ps.ps_ProjInfo == nullptr) return row;  // nothing was added
     ResetExprContext(node->ss.ps.ps_ExprContext);
     node->ss.ps.ps_ExprContext->ecxt_scantuple = row;
     return ExecProject(node->ss.ps.ps_ProjInfo);
@@ -233,11 +238,14 @@ struct NewColumn {
 List* return_places(PlannedStmt* statement, ModifyTable* modify) {
   NewColumn columns[kAddedColumns];
   int count = 0;
-  columns[count++] = {kPlace, nullptr, SelfItemPointerAttributeNumber, TIDOID};
   const int first = linitial_int(modify->resultRelations);
   const bool several = list_length(modify->resultRelations) > 1 || modify->rootRelation != 0 ||
                        get_rel_relkind(relation_of(statement, first)) == RELKIND_PARTITIONED_TABLE;
-  if (several) columns[count++] = {kTable, nullptr, TableOidAttributeNumber, OIDOID};
+  // DELETE lets go of its row when it has computed what it returns.
+  if (modify->operation != CMD_INSERT && modify->operation != CMD_UPDATE) {
+    columns[count++] = {kPlace, nullptr, SelfItemPointerAttributeNumber, TIDOID};
+    if (several) columns[count++] = {kTable, nullptr, TableOidAttributeNumber, OIDOID};
+  }
   if (changes_key(statement, modify)) {
     Expr* old_place = input_column(modify, "ctid");
     Expr* old_table = input_column(modify, "tableoid");
