@@ -116,6 +116,14 @@ inline MinimalTuple form_minimal_tuple(TupleDesc desc, Datum* values, bool* null
 #endif
 }
 
+inline MinimalTuple copy_minimal_tuple(HeapTuple tuple) {
+#if PG_VERSION_NUM >= 180000
+  return minimal_tuple_from_heap_tuple(tuple, 0);
+#else
+  return minimal_tuple_from_heap_tuple(tuple);
+#endif
+}
+
 // The first columns only; without defaults and constraints.
 inline TupleDesc first_columns(TupleDesc desc, int count) {
 #if PG_VERSION_NUM >= 180000

@@ -27,16 +27,6 @@ Deleted deleted(HeapTupleHeader header) {
   return TransactionIdDidCommit(deleter) ? Deleted::kYes : Deleted::kNo;
 }
 
-// Where the index points to for the row version that `claim` is about; the page is locked.
-OffsetNumber root_of(Page page, HeapTupleHeader header, const Claim& claim, const Claim* older) {
-  if (!HeapTupleHeaderIsHeapOnly(header)) return claim.item;
-  if (older != nullptr && older->storage == claim.storage && older->block == claim.block)
-    return older->root;
-  OffsetNumber roots[MaxHeapTuplesPerPage];
-  heap_get_root_tuples(page, roots);
-  return roots[claim.item - 1];
-}
-
 }  // namespace
 
 bool proved_by_page(const Claim& claim, Relation relation, Snapshot snapshot) {
@@ -80,24 +70,31 @@ bool make_claim(Relation relation, TupleTableSlot* slot, OffsetNumber root, Clai
   return true;
 }
 
-bool make_claim_at_commit(Relation relation, TupleTableSlot* slot, const Claim* older,
-                          Claim* claim) {
-  Assert(TTS_IS_BUFFERTUPLE(slot));
-  const auto* pinned = reinterpret_cast<const BufferHeapTupleTableSlot*>(slot);
-  const HeapTuple tuple = pinned->base.tuple;
+bool make_claim_at_commit(Relation relation, HeapTuple tuple, Buffer buffer, Claim* claim) {
   const TransactionId raw = HeapTupleHeaderGetRawXmin(tuple->t_data);
   if (!TransactionIdIsCurrentTransactionId(raw)) return false;
   *claim = {};
   claim->storage = compat::storage_number(relation);
   claim->block = ItemPointerGetBlockNumber(&tuple->t_self);
   claim->item = ItemPointerGetOffsetNumber(&tuple->t_self);
+  claim->root = HeapTupleHeaderIsHeapOnly(tuple->t_data) ? InvalidOffsetNumber : claim->item;
   claim->xmin = raw;
-  claim->buffer = pinned->buffer;
-  LockBuffer(pinned->buffer, BUFFER_LOCK_SHARE);
-  Page page = BufferGetPage(pinned->buffer);
-  if (RelationNeedsWAL(relation)) claim->page_lsn = BufferGetLSNAtomic(pinned->buffer);
-  claim->root = root_of(page, tuple->t_data, *claim, older);
-  LockBuffer(pinned->buffer, BUFFER_LOCK_UNLOCK);
+  claim->buffer = buffer;
+  if (RelationNeedsWAL(relation)) claim->page_lsn = BufferGetLSNAtomic(buffer);
+  return true;
+}
+
+bool find_root(const Claim* older, Claim* claim) {
+  if (OffsetNumberIsValid(claim->root)) return true;
+  if (older != nullptr && older->storage == claim->storage && older->block == claim->block) {
+    claim->root = older->root;
+  } else {
+    OffsetNumber roots[MaxHeapTuplesPerPage];
+    LockBuffer(claim->buffer, BUFFER_LOCK_SHARE);
+    heap_get_root_tuples(BufferGetPage(claim->buffer), roots);
+    LockBuffer(claim->buffer, BUFFER_LOCK_UNLOCK);
+    claim->root = roots[claim->item - 1];
+  }
   return OffsetNumberIsValid(claim->root);
 }
 

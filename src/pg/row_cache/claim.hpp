@@ -48,10 +48,14 @@ bool proved_by_page(const Claim& claim, Relation relation, Snapshot snapshot);
 bool make_claim(Relation relation, TupleTableSlot* slot, OffsetNumber root, Claim* claim);
 
 // The same for a row version that this transaction made, just before it commits: the claim holds
-// for others once it has. `older`, if not null, is a claim about the same key: its root is likely
-// to be the root still. A wrong root costs a failed proof.
-bool make_claim_at_commit(Relation relation, TupleTableSlot* slot, const Claim* older,
-                          Claim* claim);
+// for others once it has. The buffer, which has the tuple, is locked. The root is left invalid
+// where it is another item.
+bool make_claim_at_commit(Relation relation, HeapTuple tuple, Buffer buffer, Claim* claim);
+
+// Finds the root of a claim that was made at the commit, on its page, which is pinned and not
+// locked. `older`, if not null, is a claim about the same key: its root is likely to be the root
+// still. A wrong root costs a failed proof. False if there is none.
+bool find_root(const Claim* older, Claim* claim);
 
 // Whether both are about the same row version, which never changes.
 inline bool same_version(const Claim& a, const Claim& b) {

@@ -23,42 +23,59 @@ bool is_packed_away(const FormData_pg_attribute* attribute, Datum value) {
 
 // A row that is older than the table's last columns has a value for them only in the catalog, where
 // it may not be committed: only what the row itself has is cached.
+int stored_columns(TupleDesc desc, HeapTuple row) {
+  return std::min<int>(desc->natts, HeapTupleHeaderGetNatts(row->t_data));
+}
+
 int stored_columns(const TupleTableSlot* row) {
-  const int all = row->tts_tupleDescriptor->natts;
-  if (!TTS_IS_BUFFERTUPLE(row)) return all;
-  const auto* pinned = reinterpret_cast<const BufferHeapTupleTableSlot*>(row);
-  return std::min<int>(all, HeapTupleHeaderGetNatts(pinned->base.tuple->t_data));
+  TupleDesc desc = row->tts_tupleDescriptor;
+  if (!TTS_IS_BUFFERTUPLE(row)) return desc->natts;
+  return stored_columns(desc, reinterpret_cast<const BufferHeapTupleTableSlot*>(row)->base.tuple);
+}
+
+// How long the values that are kept elsewhere or compressed are without that.
+std::size_t unpacked_size(TupleDesc desc, int count, const Datum* values, const bool* nulls) {
+  std::size_t size = 0;
+  for (int i = 0; i < count; ++i)
+    if (!nulls[i] && is_packed_away(TupleDescAttr(desc, i), values[i]))
+      size += toast_raw_datum_size(values[i]);
+  return size;
+}
+
+MinimalTuple unpack(TupleDesc desc, int count, const Datum* values, const bool* nulls) {
+  const auto columns = static_cast<std::size_t>(count);
+  auto* unpacked = static_cast<Datum*>(palloc(columns * sizeof(Datum)));
+  memcpy(unpacked, values, columns * sizeof(Datum));
+  for (int i = 0; i < count; ++i)
+    if (!nulls[i] && is_packed_away(TupleDescAttr(desc, i), unpacked[i]))
+      unpacked[i] = PointerGetDatum(
+          detoast_attr(reinterpret_cast<struct varlena*>(DatumGetPointer(unpacked[i]))));
+  if (count < desc->natts) desc = compat::first_columns(desc, count);
+  return compat::form_minimal_tuple(desc, unpacked, const_cast<bool*>(nulls));
+}
+
+MinimalTuple if_cacheable(MinimalTuple row) {
+  return row->t_len <= cache().max_row() ? row : nullptr;
 }
 
 }  // namespace
 
 MinimalTuple flatten(TupleTableSlot* row) {
-  TupleDesc desc = row->tts_tupleDescriptor;
   const int count = stored_columns(row);
   slot_getallattrs(row);
-  std::size_t size = 0;
-  bool any = false;
-  for (int i = 0; i < count; ++i) {
-    if (row->tts_isnull[i] || !is_packed_away(TupleDescAttr(desc, i), row->tts_values[i])) continue;
-    any = true;
-    size += toast_raw_datum_size(row->tts_values[i]);
-  }
+  TupleDesc desc = row->tts_tupleDescriptor;
+  const std::size_t size = unpacked_size(desc, count, row->tts_values, row->tts_isnull);
   if (size > cache().max_row()) return nullptr;
-  MinimalTuple tuple;
-  if (!any) {
-    tuple = ExecCopySlotMinimalTuple(row);
-  } else {
-    const auto columns = static_cast<std::size_t>(count);
-    auto* values = static_cast<Datum*>(palloc(columns * sizeof(Datum)));
-    memcpy(values, row->tts_values, columns * sizeof(Datum));
-    for (int i = 0; i < count; ++i)
-      if (!row->tts_isnull[i] && is_packed_away(TupleDescAttr(desc, i), values[i]))
-        values[i] = PointerGetDatum(
-            detoast_attr(reinterpret_cast<struct varlena*>(DatumGetPointer(values[i]))));
-    if (count < desc->natts) desc = compat::first_columns(desc, count);
-    tuple = compat::form_minimal_tuple(desc, values, row->tts_isnull);
-  }
-  return tuple->t_len <= cache().max_row() ? tuple : nullptr;
+  return if_cacheable(size == 0 ? ExecCopySlotMinimalTuple(row)
+                                : unpack(desc, count, row->tts_values, row->tts_isnull));
+}
+
+MinimalTuple flatten(TupleDesc desc, HeapTuple row, const Datum* values, const bool* nulls) {
+  const int count = stored_columns(desc, row);
+  const std::size_t size = unpacked_size(desc, count, values, nulls);
+  if (size > cache().max_row()) return nullptr;
+  return if_cacheable(size == 0 ? compat::copy_minimal_tuple(row)
+                                : unpack(desc, count, values, nulls));
 }
 
 void fill(Fetcher* f, CacheKey place, TupleTableSlot* row, const Claim& claim,

@@ -7,9 +7,10 @@
 #include "pg/row_cache/store.hpp"
 
 extern "C" {
+#include "access/heapam.h"
 #include "access/htup_details.h"
-#include "access/tableam.h"
 #include "access/xact.h"
+#include "storage/bufmgr.h"
 #include "utils/snapmgr.h"
 }
 
@@ -84,10 +85,14 @@ void learn(const CachedKey& key) {
   hasher.relation = key.relation;
 }
 
-// A table that rows of this transaction are read from again.
+// A table that rows of this transaction are read from again. By hand: most transactions write few
+// rows, and what executors and table access methods prepare for many would be most of the work.
 struct Source {
   Relation relation;
-  TupleTableSlot* slot;
+  Buffer buffer;
+  // Of the row that was read last.
+  Datum* values;
+  bool* nulls;
   std::uint64_t space;
   std::uint64_t epoch;
 };
@@ -99,7 +104,7 @@ bool keeps_places(Relation relation) {
 }
 
 void close(Source* source) {
-  if (source->slot != nullptr) ExecDropSingleTupleTableSlot(source->slot);
+  if (BufferIsValid(source->buffer)) ReleaseBuffer(source->buffer);
   if (source->relation != nullptr) RelationClose(source->relation);
   *source = {};
 }
@@ -112,52 +117,81 @@ bool open(Source* source, Oid relid) {
   learn(*key);
   source->relation = RelationIdGetRelation(relid);  // it is locked
   if (source->relation == nullptr || !keeps_places(source->relation)) return false;
-  source->slot =
-      MakeSingleTupleTableSlot(RelationGetDescr(source->relation), &TTSOpsBufferHeapTuple);
+  const auto columns = static_cast<std::size_t>(RelationGetDescr(source->relation)->natts);
+  source->values = static_cast<Datum*>(palloc(columns * (sizeof(Datum) + sizeof(bool))));
+  source->nulls = reinterpret_cast<bool*>(source->values + columns);
   source->space = space_of(relid);
   source->epoch = cache().epoch(source->space);
   return true;
 }
 
+// Finds what was noted in its page, which stays pinned; a claim about it if it is to be put.
+bool read(Source* source, const Note& note, HeapTuple row, Claim* claim) {
+  source->buffer = ReleaseAndReadBuffer(source->buffer, source->relation,
+                                        ItemPointerGetBlockNumber(&note.place));
+  LockBuffer(source->buffer, BUFFER_LOCK_SHARE);
+  Page page = BufferGetPage(source->buffer);
+  const OffsetNumber number = ItemPointerGetOffsetNumber(&note.place);
+  bool found = false;
+  if (number <= PageGetMaxOffsetNumber(page) && ItemIdIsNormal(PageGetItemId(page, number))) {
+    ItemId item = PageGetItemId(page, number);
+    row->t_data = reinterpret_cast<HeapTupleHeader>(PageGetItem(page, item));
+    row->t_len = ItemIdGetLength(item);
+    row->t_tableOid = RelationGetRelid(source->relation);
+    row->t_self = note.place;
+    // What was changed or deleted again by this transaction is not to be put.
+    found = note.fate == Fate::kErase ||
+            (HeapTupleSatisfiesVisibility(row, SnapshotSelf, source->buffer) &&
+             make_claim_at_commit(source->relation, row, source->buffer, claim));
+  }
+  LockBuffer(source->buffer, BUFFER_LOCK_UNLOCK);
+  return found;
+}
+
 // False if a column of the key is null.
-bool hash_of(TupleTableSlot* row, std::uint64_t* hash) {
+bool hash_of(const Source& source, std::uint64_t* hash) {
   Datum values[INDEX_MAX_KEYS];
   for (int i = 0; i < hasher.count; ++i) {
-    bool is_null;
-    values[i] = slot_getattr(row, hasher.parts[i].attribute, &is_null);
-    if (is_null) return false;
+    const int column = hasher.parts[i].attribute - 1;
+    if (source.nulls[column]) return false;
+    values[i] = source.values[column];
   }
   *hash = hash_key(hasher.parts, hasher.count, values);
   return true;
 }
 
 // Queries and values that are kept elsewhere are read with one; at this time there is none.
-void take_snapshot_for(TupleTableSlot* row) {
-  const HeapTuple tuple = reinterpret_cast<const BufferHeapTupleTableSlot*>(row)->base.tuple;
-  if ((hasher.may_query || HeapTupleHasExternal(tuple)) && !ActiveSnapshotSet())
+void take_snapshot_for(HeapTuple row) {
+  if ((hasher.may_query || HeapTupleHasExternal(row)) && !ActiveSnapshotSet())
     PushActiveSnapshot(GetTransactionSnapshot());
 }
 
+// What is known about the row that has the key's place in the cache.
+const Claim* find_older(const CacheKey& key, Claim* older) {
+  Stamp stamp;
+  std::size_t size;
+  if (cache().find(key, &stamp, {}, &size) == RowCache::Found::kNo) return nullptr;
+  *older = claim_of(stamp);
+  return older;
+}
+
 void prepare(Source* source, const Note& note, std::size_t* bytes) {
-  Snapshot snapshot = note.fate == Fate::kPut ? SnapshotSelf : SnapshotAny;
-  ItemPointerData place = note.place;
-  // What was changed or deleted again by this transaction is not to be put.
-  if (!table_tuple_fetch_row_version(source->relation, &place, snapshot, source->slot)) return;
-  take_snapshot_for(source->slot);
+  HeapTupleData row;
+  Claim claim;
+  if (!read(source, note, &row, &claim)) return;
+  take_snapshot_for(&row);
+  TupleDesc desc = RelationGetDescr(source->relation);
+  heap_deform_tuple(&row, desc, source->values, source->nulls);
   Change change{};
   change.key.space = source->space;
   change.epoch = source->epoch;
-  if (!hash_of(source->slot, &change.key.hash)) return;
+  if (!hash_of(*source, &change.key.hash)) return;
   if (note.fate == Fate::kPut) {
-    Stamp stamp;
-    std::size_t size;
-    const bool known = cache().find(change.key, &stamp, {}, &size) != RowCache::Found::kNo;
-    const Claim older = known ? claim_of(stamp) : Claim{};
-    Claim claim;
-    if (!make_claim_at_commit(source->relation, source->slot, known ? &older : nullptr, &claim))
-      return;
+    Claim older;
+    const bool has_root = OffsetNumberIsValid(claim.root);
+    if (!find_root(has_root ? nullptr : find_older(change.key, &older), &claim)) return;
     change.stamp = stamp_of(claim);
-    change.row = flatten(source->slot);
+    change.row = flatten(desc, &row, source->values, source->nulls);
     if (change.row == nullptr) return;
     *bytes += change.row->t_len;
   }
