@@ -24,9 +24,11 @@ namespace pgwc::row_cache {
 namespace {
 
 HTAB* known = nullptr;
+const CachedKey* last_found = nullptr;  // statements and commits ask for the same one several times
 std::uint64_t invalidations = 0;
 
 void forget_all() {
+  last_found = nullptr;
   if (known == nullptr) return;
   HASH_SEQ_STATUS scan;
   hash_seq_init(&scan, known);
@@ -216,6 +218,7 @@ void init() {
 }
 
 const CachedKey* find(Oid relation) {
+  if (last_found != nullptr && last_found->relation == relation) return last_found;
   if (attachments::is_stranger(relation)) return nullptr;
   if (known == nullptr) {
     HASHCTL control{};
@@ -237,7 +240,9 @@ const CachedKey* find(Oid relation) {
     *entry = *fresh;
     pfree(fresh);
   }
-  return entry->cached ? entry : nullptr;
+  if (!entry->cached) return nullptr;
+  last_found = entry;
+  return entry;
 }
 
 const CachedKey& require(Oid relation) {

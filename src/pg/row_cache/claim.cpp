@@ -27,6 +27,37 @@ Deleted deleted(HeapTupleHeader header) {
   return TransactionIdDidCommit(deleter) ? Deleted::kYes : Deleted::kNo;
 }
 
+// The start of the HOT chain that leads to a heap-only tuple; heap_get_root_tuples() would follow
+// all chains of the page.
+OffsetNumber root_of(Page page, OffsetNumber item) {
+  const OffsetNumber last = PageGetMaxOffsetNumber(page);
+  for (OffsetNumber root = FirstOffsetNumber; root <= last; ++root) {
+    ItemId id = PageGetItemId(page, root);
+    OffsetNumber at = root;
+    if (ItemIdIsRedirected(id)) {
+      at = ItemIdGetRedirect(id);
+      if (at == item) return root;
+    } else if (!ItemIdIsNormal(id)) {
+      continue;
+    }
+    TransactionId creator = InvalidTransactionId;
+    for (OffsetNumber steps = 0; steps < last && at <= last; ++steps) {
+      id = PageGetItemId(page, at);
+      if (!ItemIdIsNormal(id)) break;
+      auto* header = reinterpret_cast<HeapTupleHeader>(PageGetItem(page, id));
+      if (at == root ? HeapTupleHeaderIsHeapOnly(header)
+                     : TransactionIdIsValid(creator) &&
+                           creator != HeapTupleHeaderGetXmin(header))
+        break;
+      if (at == item) return root;
+      if (!HeapTupleHeaderIsHotUpdated(header)) break;
+      creator = HeapTupleHeaderGetUpdateXid(header);
+      at = ItemPointerGetOffsetNumber(&header->t_ctid);
+    }
+  }
+  return InvalidOffsetNumber;
+}
+
 }  // namespace
 
 bool proved_by_page(const Claim& claim, Relation relation, Snapshot snapshot) {
@@ -89,11 +120,9 @@ bool find_root(const Claim* older, Claim* claim) {
   if (older != nullptr && older->storage == claim->storage && older->block == claim->block) {
     claim->root = older->root;
   } else {
-    OffsetNumber roots[MaxHeapTuplesPerPage];
     LockBuffer(claim->buffer, BUFFER_LOCK_SHARE);
-    heap_get_root_tuples(BufferGetPage(claim->buffer), roots);
+    claim->root = root_of(BufferGetPage(claim->buffer), claim->item);
     LockBuffer(claim->buffer, BUFFER_LOCK_UNLOCK);
-    claim->root = roots[claim->item - 1];
   }
   return OffsetNumberIsValid(claim->root);
 }
