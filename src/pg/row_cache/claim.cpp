@@ -46,8 +46,7 @@ OffsetNumber root_of(Page page, OffsetNumber item) {
       if (!ItemIdIsNormal(id)) break;
       auto* header = reinterpret_cast<HeapTupleHeader>(PageGetItem(page, id));
       if (at == root ? HeapTupleHeaderIsHeapOnly(header)
-                     : TransactionIdIsValid(creator) &&
-                           creator != HeapTupleHeaderGetXmin(header))
+                     : TransactionIdIsValid(creator) && creator != HeapTupleHeaderGetXmin(header))
         break;
       if (at == item) return root;
       if (!HeapTupleHeaderIsHotUpdated(header)) break;

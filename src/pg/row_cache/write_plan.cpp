@@ -10,6 +10,7 @@ extern "C" {
 #include "access/sysattr.h"
 #include "catalog/pg_inherits.h"
 #include "commands/explain.h"
+#include "executor/executor.h"
 #include "nodes/makefuncs.h"
 #include "parser/parsetree.h"
 }
@@ -44,6 +45,9 @@ void end(CustomScanState* node);
 void rescan(CustomScanState* node);
 
 const CustomScanMethods kScanMethods = {kName, create_state};
+constinit ExecutorStart_hook_type previous_start = nullptr;
+// PostgreSQL's own of ModifyTable.
+constinit ExecProcNodeMtd execute_modify = nullptr;
 constexpr CustomExecMethods kExecMethods =
     custom_scan::exec_methods(kName, begin, execute, end, rescan);
 
@@ -120,6 +124,56 @@ TupleTableSlot* execute(CustomScanState* node) {
     node->ss.ps.ps_ExprContext->ecxt_scantuple = row;
     return ExecProject(node->ss.ps.ps_ProjInfo);
   }
+}
+
+// Instead of the node: notes the rows that ModifyTable returns, and returns none.
+TupleTableSlot* execute_alone(PlanState* node) {
+  for (;;) {
+    const TupleTableSlot* returned = execute_modify(node);
+    if (TupIsNull(returned)) return nullptr;
+    const TupleTableSlot* row = node->ps_ExprContext->ecxt_scantuple;
+    const CachedKey* key = cache_key::find_indexed(row->tts_tableOid);
+    if (key == nullptr || key->mode == Mode::kWriteAround) continue;
+    written::note(row->tts_tableOid, row->tts_tid,
+                  key->mode == Mode::kWriteThrough ? written::Fate::kPut : written::Fate::kErase);
+  }
+}
+
+void pass_on(QueryDesc* query, int flags) {
+  if (previous_start)
+    previous_start(query, flags);
+  else
+    standard_ExecutorStart(query, flags);
+}
+
+// The plan without the node, if the node is there and not needed.
+Plan* without_node(const QueryDesc* query, int flags) {
+  Plan* plan = query->plannedstmt->planTree;
+  if (!IsA(plan, CustomScan) || reinterpret_cast<CustomScan*>(plan)->methods != &kScanMethods ||
+      (flags & EXEC_FLAG_EXPLAIN_ONLY) != 0 || query->instrument_options != 0)
+    return nullptr;
+  const auto* scan = reinterpret_cast<const CustomScan*>(plan);
+  return plan->targetlist == NIL && plan->initPlan == NIL && scan->custom_private == NIL
+             ? static_cast<Plan*>(linitial(scan->custom_plans))
+             : nullptr;
+}
+
+void start(QueryDesc* query, int flags) {
+  Plan* alone = without_node(query, flags);
+  if (alone == nullptr) {
+    pass_on(query, flags);
+    return;
+  }
+  Plan** place = &query->plannedstmt->planTree;
+  Plan* node = *place;
+  *place = alone;
+  PG_TRY();
+  { pass_on(query, flags); }
+  PG_FINALLY();
+  { *place = node; }
+  PG_END_TRY();
+  execute_modify = query->planstate->ExecProcNodeReal;
+  ExecSetExecProcNode(query->planstate, execute_alone);
 }
 
 void end(CustomScanState* node) { ExecEndNode(reinterpret_cast<WriteState*>(node)->modify); }
@@ -277,6 +331,11 @@ List* return_places(PlannedStmt* statement, ModifyTable* modify) {
 }  // namespace
 
 void init() { RegisterCustomScanMethods(&kScanMethods); }
+
+void install_hook() {
+  previous_start = ExecutorStart_hook;
+  ExecutorStart_hook = start;
+}
 
 void wrap(PlannedStmt* statement) {
   if (!IsA(statement->planTree, ModifyTable) || !may_return(statement->commandType) || !enabled())

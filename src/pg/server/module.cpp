@@ -66,6 +66,7 @@ void _PG_init(void) {
   capture_insert::init();
   utility::install_hook();
   // Called in reverse: a transaction's own rows go first.
+  row_cache::write_plan::install_hook();
   unwrap::install_hook();
   freshness::install_hook();
   own_rows::install_hook();
