@@ -2,10 +2,12 @@
 
 #include "pg/boundary/compat.hpp"
 #include "pg/live_read/copy_out.hpp"
+#include "pg/server/settle.hpp"
 #include "pg/server/shmem.hpp"
 #include "pg/server/workers.hpp"
 #include "pg/tables/attachment.hpp"
 #include "pg/tables/ddl.hpp"
+#include "pg/write_back/barrier.hpp"
 #include "pg/write_back/capture_copy.hpp"
 
 extern "C" {
@@ -38,6 +40,16 @@ bool may_copy(Oid database) {
   return may_create && (is_template || compat::is_owner(DatabaseRelationId, database, GetUserId()));
 }
 
+// The copy is one of files: what is pending would not be in it.
+void store_before_copy(Oid database, const char* name) {
+  ensure_settled();
+  if (!barrier::try_stored_in(database))
+    ereport(WARNING,
+            errmsg("buffered rows of database \"%s\" could not be stored and are not in the copy",
+                   name),
+            errhint("See writecache.stat_write_back there."));
+}
+
 // These fail, or wait, while anybody else is connected to the database; a flush worker can
 // reconnect later.
 void send_worker_away(Node* statement) {
@@ -54,6 +66,7 @@ void send_worker_away(Node* statement) {
       name = castNode(AlterDatabaseStmt, statement)->dbname;
       break;
     case T_CreatedbStmt: {
+      name = "template1";
       ListCell* cell;
       foreach (cell, castNode(CreatedbStmt, statement)->options) {
         auto* option = lfirst_node(DefElem, cell);
@@ -68,12 +81,14 @@ void send_worker_away(Node* statement) {
   }
   if (name == nullptr) return;
   const Oid database = get_database_oid(name, true);
-  if (!OidIsValid(database) || database == MyDatabaseId) return;
+  const bool copies = IsA(statement, CreatedbStmt);
+  if (!OidIsValid(database) || (database == MyDatabaseId && !copies)) return;
   // Who is not allowed to must not hold up the flush of that database. PostgreSQL tells them.
-  const bool allowed = IsA(statement, CreatedbStmt)
-                           ? may_copy(database)
-                           : compat::is_owner(DatabaseRelationId, database, GetUserId());
-  if (allowed) workers::keep_away(database, IsA(statement, DropdbStmt));
+  const bool allowed =
+      copies ? may_copy(database) : compat::is_owner(DatabaseRelationId, database, GetUserId());
+  if (!allowed) return;
+  if (copies) store_before_copy(database, name);
+  workers::keep_away(database, IsA(statement, DropdbStmt));
 }
 
 // Everything finds the extension's tables by this name; what is pending would have no table.

@@ -18,17 +18,25 @@ constexpr long kLookEveryMs = 100;
 // So many failures in a row while somebody waits, and the waiter is told.
 constexpr std::uint32_t kGiveUpAfter = 3;
 
-bool is_mine(QueueNo queue) {
+// What is waited for: one queue, or all of a database.
+struct Scope {
+  QueueNo only;  // kNoQueueNo: all
+  Oid database;
+};
+
+bool is_in(const Scope& scope, QueueNo queue) {
   const QueueView view = buffer().view(queue);
-  return view.id != 0 && queue_database(view.id) == MyDatabaseId;
+  return (scope.only == kNoQueueNo || queue == scope.only) && view.id != 0 &&
+         queue_database(view.id) == scope.database;
 }
 
 // Asks for what is old enough, and says whether any of it is still pending.
-bool request(QueueNo only, std::uint64_t seq) {
-  if (only != kNoQueueNo) return !passes::drained_here(only) && buffer().request(only, seq);
+bool request(const Scope& scope, std::uint64_t seq) {
+  if (scope.only != kNoQueueNo)
+    return !passes::drained_here(scope.only) && buffer().request(scope.only, seq);
   bool pending = false;
   for (QueueNo q = 0; q < buffer().queue_count(); ++q)
-    if (is_mine(q) && !passes::drained_here(q) && buffer().request(q, seq)) pending = true;
+    if (is_in(scope, q) && !passes::drained_here(q) && buffer().request(q, seq)) pending = true;
   return pending;
 }
 
@@ -43,10 +51,10 @@ struct Failure {
 
 // Looks for a table that is waited for and cannot be stored: paused, or failing again and again
 // since we wait.
-Failure find_failure(QueueNo only, std::uint64_t seq, TimestampTz since) {
+Failure find_failure(const Scope& scope, std::uint64_t seq, TimestampTz since) {
   Failure failure;
   for (QueueNo q = 0; q < buffer().queue_count() && !failure.hopeless; ++q) {
-    if ((only != kNoQueueNo && q != only) || !is_mine(q) || !buffer().request(q, seq)) continue;
+    if (!is_in(scope, q) || !buffer().request(q, seq)) continue;
     const std::uint64_t id = buffer().view(q).id;
     LWLockAcquire(server_lock(), LW_SHARED);
     const QueueStatus& status = server->queues[q];
@@ -76,12 +84,12 @@ Failure find_failure(QueueNo only, std::uint64_t seq, TimestampTz since) {
 namespace {
 
 // Waits until nothing up to `seq` is pending, the deadline has passed, or `failure` turns hopeless.
-bool wait_or_fail(QueueNo queue, std::uint64_t seq, TimestampTz deadline, Failure* failure) {
+bool wait_or_fail(const Scope& scope, std::uint64_t seq, TimestampTz deadline, Failure* failure) {
   const TimestampTz start = GetCurrentTimestamp();
   DatabaseSlot* database = nullptr;
-  while (request(queue, seq)) {
-    if (database == nullptr) database = database_slot(MyDatabaseId);
-    *failure = find_failure(queue, seq, start);
+  while (request(scope, seq)) {
+    if (database == nullptr) database = database_slot(scope.database);
+    *failure = find_failure(scope, seq, start);
     if (failure->hopeless) return false;
     const TimestampTz now = GetCurrentTimestamp();
     if (now >= deadline) return false;
@@ -102,14 +110,20 @@ bool wait_or_fail(QueueNo queue, std::uint64_t seq, TimestampTz deadline, Failur
 
 bool wait_stored(QueueNo queue, std::uint64_t seq, TimestampTz deadline) {
   Failure failure;
-  const bool stored = wait_or_fail(queue, seq, deadline, &failure);
+  const bool stored = wait_or_fail({queue, MyDatabaseId}, seq, deadline, &failure);
   if (failure.hopeless) raise(failure);
   return stored;
 }
 
 void try_stored(QueueNo queue, std::uint64_t seq) {
   Failure failure;
-  (void)wait_or_fail(queue, seq, GetCurrentTimestamp() + kTryForUs, &failure);
+  (void)wait_or_fail({queue, MyDatabaseId}, seq, GetCurrentTimestamp() + kTryForUs, &failure);
+}
+
+bool try_stored_in(Oid database) {
+  Failure failure;
+  return wait_or_fail({kNoQueueNo, database}, buffer().last_seq(),
+                      GetCurrentTimestamp() + kTryForUs, &failure);
 }
 
 }  // namespace pgwc::barrier

@@ -13,5 +13,7 @@ bool wait_stored(QueueNo queue, std::uint64_t seq, TimestampTz deadline);
 // The same for one queue, giving up in silence when a flush fails or the table is locked by
 // somebody else.
 void try_stored(QueueNo queue, std::uint64_t seq);
+// The same for all queues of a database, maybe another one. Whether all of it is stored.
+bool try_stored_in(Oid database);
 
 }  // namespace pgwc::barrier
