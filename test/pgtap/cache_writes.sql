@@ -205,6 +205,14 @@ SELECT is_empty($$SELECT FROM (SELECT found('UPDATE a SET v = v')) f (x) WHERE x
 CREATE FUNCTION plan(query text) RETURNS text LANGUAGE plpgsql AS $$ DECLARE line text; BEGIN EXECUTE 'EXPLAIN (COSTS OFF) ' || query INTO line; RETURN line; END $$;
 SELECT is(plan('UPDATE a SET v = v'), 'Update on a');
 SELECT is(plan('UPDATE p SET v = v'), 'Custom Scan (RowCacheWrite)');
+SELECT writecache.detach('a');
+SELECT writecache.attach('a', 'cache_aside');
+SELECT is(plan('INSERT INTO a VALUES (1)'), 'Insert on a', 'cache_aside has nothing to do with new rows');
+SELECT is(plan('INSERT INTO a VALUES (1) ON CONFLICT DO NOTHING'), 'Insert on a');
+SELECT is(plan('INSERT INTO a VALUES (1) ON CONFLICT (id) DO UPDATE SET v = 1'), 'Custom Scan (RowCacheWrite)');
+SELECT is(plan('DELETE FROM a'), 'Custom Scan (RowCacheWrite)');
+SELECT writecache.detach('a');
+SELECT writecache.attach('a', 'write_around');
 
 -- Counters.
 SELECT writecache.reset_stat_cache();

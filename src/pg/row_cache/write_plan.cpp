@@ -104,7 +104,6 @@ void note(WriteState* state, TupleTableSlot* row) {
   const bool is_row_there = state->columns[kPlace] == 0;
   const TupleTableSlot* written = state->modify->ps_ExprContext->ecxt_scantuple;
   const Oid written_to = is_row_there ? written->tts_tableOid : table(kTable);
-  // An INSERT of cache_aside has nothing to take out, but ON CONFLICT DO UPDATE has.
   const bool put = is_noted(state, written_to) && state->mode == Mode::kWriteThrough &&
                    state->operation != CMD_DELETE;
   note_place(is_row_there ? PointerGetDatum(&written->tts_tid) : added(kPlace), written_to,
@@ -126,16 +125,26 @@ TupleTableSlot* execute(CustomScanState* node) {
   }
 }
 
-// Instead of the node: notes the rows that ModifyTable returns, and returns none.
+// Instead of the node: notes the rows that ModifyTable returns, and returns none. What DELETE
+// returns is the place, and perhaps the table.
 TupleTableSlot* execute_alone(PlanState* node) {
+  const auto* modify = reinterpret_cast<const ModifyTableState*>(node);
   for (;;) {
-    const TupleTableSlot* returned = execute_modify(node);
+    TupleTableSlot* returned = execute_modify(node);
     if (TupIsNull(returned)) return nullptr;
     const TupleTableSlot* row = node->ps_ExprContext->ecxt_scantuple;
+    const bool deleted = modify->operation == CMD_DELETE;
     const CachedKey* key = cache_key::find_indexed(row->tts_tableOid);
     if (key == nullptr || key->mode == Mode::kWriteAround) continue;
-    written::note(row->tts_tableOid, row->tts_tid,
-                  key->mode == Mode::kWriteThrough ? written::Fate::kPut : written::Fate::kErase);
+    bool is_null = false;
+    const ItemPointer place =
+        deleted
+            ? reinterpret_cast<ItemPointer>(DatumGetPointer(slot_getattr(returned, 1, &is_null)))
+            : const_cast<ItemPointer>(&row->tts_tid);
+    if (!is_null)
+      written::note(row->tts_tableOid, *place,
+                    !deleted && key->mode == Mode::kWriteThrough ? written::Fate::kPut
+                                                                 : written::Fate::kErase);
   }
 }
 
@@ -153,8 +162,10 @@ Plan* without_node(const QueryDesc* query, int flags) {
       (flags & EXEC_FLAG_EXPLAIN_ONLY) != 0 || query->instrument_options != 0)
     return nullptr;
   const auto* scan = reinterpret_cast<const CustomScan*>(plan);
-  return plan->targetlist == NIL && plan->initPlan == NIL && scan->custom_private == NIL
-             ? static_cast<Plan*>(linitial(scan->custom_plans))
+  auto* modify = linitial_node(ModifyTable, scan->custom_plans);
+  return plan->targetlist == NIL && plan->initPlan == NIL &&
+                 (scan->custom_private == NIL || modify->operation == CMD_DELETE)
+             ? &modify->plan
              : nullptr;
 }
 
@@ -205,6 +216,18 @@ bool has_foreign(const List* relations) {
   return false;
 }
 
+// Whether writes to the relation may concern the cache.
+bool is_written_through(Oid relation, const ModifyTable* modify) {
+  const Attachment* attachment = attachments::find_cached(relation);
+  if (attachment == nullptr || attachment->mode == Mode::kWriteAround) return false;
+  // Of a view, INSTEAD OF triggers write what no place stands behind.
+  const char kind = get_rel_relkind(relation);
+  if (kind == RELKIND_VIEW) return false;
+  // New rows are not what cache_aside takes out. (A partition may have a mode of its own.)
+  return attachment->mode != Mode::kCacheAside || modify->operation != CMD_INSERT ||
+         modify->onConflictAction == ONCONFLICT_UPDATE || kind == RELKIND_PARTITIONED_TABLE;
+}
+
 bool is_concerned(const PlannedStmt* statement, const ModifyTable* modify) {
   bool any = false;
   List* relations = NIL;
@@ -212,10 +235,7 @@ bool is_concerned(const PlannedStmt* statement, const ModifyTable* modify) {
   foreach (cell, modify->resultRelations) {
     const Oid relation = relation_of(statement, lfirst_int(cell));
     relations = lappend_oid(relations, relation);
-    const Attachment* attachment = attachments::find_cached(relation);
-    // Of a view, INSTEAD OF triggers write what no place stands behind.
-    any = any || (attachment != nullptr && attachment->mode != Mode::kWriteAround &&
-                  get_rel_relkind(relation) != RELKIND_VIEW);
+    any = any || is_written_through(relation, modify);
   }
   if (!any) return false;
   const Oid root =
