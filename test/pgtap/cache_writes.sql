@@ -175,6 +175,25 @@ INSERT INTO q1 VALUES (2, 'a');
 UPDATE q1 SET v = 'b';
 SELECT is((SELECT string_agg(v, ' ') FROM q1 WHERE id IN (1, 2)), 'b b', 'beside a foreign partition');
 
+-- Statements with sub-selects and WITH, again and again, in the order of what they find.
+CREATE TABLE h (id int PRIMARY KEY, v int);
+INSERT INTO h SELECT g, g FROM generate_series(1, 20) g;
+SELECT writecache.attach('h', 'write_through');
+PREPARE h_delete (int) AS DELETE FROM h WHERE id = (SELECT max(id) FROM h WHERE id <= $1);
+PREPARE h_update (int) AS WITH w AS (SELECT id FROM h WHERE id = $1) UPDATE h SET v = (SELECT max(v) FROM h) + 1 WHERE id = (SELECT id FROM w);
+PREPARE h_insert AS INSERT INTO h SELECT (SELECT max(id) FROM h) + 1, 0;
+SELECT writecache.warm('h');
+SELECT set_config('plan_cache_mode', 'force_generic_plan', false);
+EXECUTE h_delete(20); EXECUTE h_delete(20); EXECUTE h_update(1); EXECUTE h_update(2); EXECUTE h_insert; EXECUTE h_insert;
+EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) EXECUTE h_delete(3);
+EXECUTE h_delete(3); EXECUTE h_update(1);
+RESET plan_cache_mode;
+SELECT is(entries('h'), 18::bigint, 'one for each row');
+SELECT results_eq('SELECT id, v FROM h WHERE id = ANY (ARRAY[1, 2, 3, 17, 18, 19, 20]) ORDER BY id',
+  'VALUES (1, 20), (17, 17), (18, 18), (19, 0), (20, 0)');
+SELECT is((SELECT string_agg(id || ':' || v, ' ' ORDER BY id) FROM h WHERE id = ANY (ARRAY[1, 2, 3, 19, 20])),
+  (SELECT string_agg(id || ':' || v, ' ' ORDER BY id) FROM h TABLESAMPLE SYSTEM (100) WHERE id = ANY (ARRAY[1, 2, 3, 19, 20])), 'as in the table');
+
 -- cache_aside.
 CREATE TABLE a (id int PRIMARY KEY, v text);
 INSERT INTO a SELECT g, 'v' FROM generate_series(1, 100) g;

@@ -163,28 +163,34 @@ Plan* without_node(const QueryDesc* query, int flags) {
     return nullptr;
   const auto* scan = reinterpret_cast<const CustomScan*>(plan);
   auto* modify = linitial_node(ModifyTable, scan->custom_plans);
-  return plan->targetlist == NIL && plan->initPlan == NIL &&
-                 (scan->custom_private == NIL || modify->operation == CMD_DELETE)
+  return plan->targetlist == NIL && (scan->custom_private == NIL || modify->operation == CMD_DELETE)
              ? &modify->plan
              : nullptr;
 }
 
-void start(QueryDesc* query, int flags) {
-  Plan* alone = without_node(query, flags);
-  if (alone == nullptr) {
-    pass_on(query, flags);
-    return;
-  }
-  Plan** place = &query->plannedstmt->planTree;
-  Plan* node = *place;
-  *place = alone;
+void start_without_node(QueryDesc* query, int flags, Plan* alone) {
+  Plan* const node = query->plannedstmt->planTree;
+  query->plannedstmt->planTree = alone;
+  alone->initPlan = node->initPlan;
   PG_TRY();
   { pass_on(query, flags); }
   PG_FINALLY();
-  { *place = node; }
+  {
+    query->plannedstmt->planTree = node;
+    alone->initPlan = NIL;
+  }
   PG_END_TRY();
+  Assert(IsA(query->planstate, ModifyTableState));
   execute_modify = query->planstate->ExecProcNodeReal;
   ExecSetExecProcNode(query->planstate, execute_alone);
+}
+
+void start(QueryDesc* query, int flags) {
+  Plan* alone = without_node(query, flags);
+  if (alone == nullptr)
+    pass_on(query, flags);
+  else
+    start_without_node(query, flags, alone);
 }
 
 void end(CustomScanState* node) { ExecEndNode(reinterpret_cast<WriteState*>(node)->modify); }
