@@ -222,4 +222,25 @@ CREATE EXTENSION pg_writecache;
 SELECT is((SELECT count(*) FROM writecache.tables), 0::bigint, 'a new life begins');
 SELECT is((SELECT count(*) FROM writecache.buffer_queues()), 0::bigint, 'without queues');
 
+-- A new partition beside a default one with pending rows that belong to it: refused, as if they were stored; else they stay.
+CREATE TABLE listed (k int, v int) PARTITION BY LIST (k);
+CREATE TABLE listed_rest PARTITION OF listed DEFAULT PARTITION BY LIST (k);
+CREATE TABLE listed_rest_all PARTITION OF listed_rest DEFAULT;
+SELECT writecache.attach('listed_rest_all', 'write_back', flush_interval => '1 day');
+INSERT INTO listed_rest_all VALUES (3, 1), (4, 1);
+SELECT throws_ok('CREATE TABLE listed_3 PARTITION OF listed FOR VALUES IN (3)', '23514', 'updated partition constraint for default partition "listed_rest" would be violated by some row', 'a leaf is attached');
+SELECT is((SELECT rows_pending FROM writecache.stat_write_back WHERE relation = 'listed_rest_all'::regclass), 2::bigint, 'they are pending again');
+CREATE TABLE listed_5 PARTITION OF listed FOR VALUES IN (5);
+SELECT is((SELECT rows_pending FROM writecache.stat_write_back WHERE relation = 'listed_rest_all'::regclass), 0::bigint, 'they are stored');
+SELECT results_eq('SELECT tableoid::regclass::text, k FROM listed ORDER BY k', $$VALUES ('listed_rest_all', 3), ('listed_rest_all', 4)$$);
+SELECT writecache.detach('listed_rest_all');
+SELECT writecache.attach('listed', 'write_back', flush_interval => '1 day');
+INSERT INTO listed VALUES (6, 1), (7, 1);
+SELECT throws_ok('CREATE TABLE listed_6 PARTITION OF listed FOR VALUES IN (6)', '23514', 'updated partition constraint for default partition "listed_rest" would be violated by some row', 'the root is attached');
+CREATE TABLE listed_8 PARTITION OF listed FOR VALUES IN (8);
+INSERT INTO listed VALUES (8, 1);
+SELECT writecache.flush();
+SELECT is((SELECT string_agg(tableoid::regclass || ':' || k, ' ' ORDER BY k) FROM listed), 'listed_rest_all:3 listed_rest_all:4 listed_rest_all:6 listed_rest_all:7 listed_8:8');
+SELECT is_empty($$SELECT * FROM writecache.rejected WHERE relation::text LIKE 'listed%'$$, 'none is rejected');
+
 SELECT * FROM finish();

@@ -66,6 +66,28 @@ void await_named(const RangeVar* name) {
   if (OidIsValid(relation) && may_change(relation)) await_table(relation);
 }
 
+// A new partition: none of the default partition's rows may belong to it. PostgreSQL looks at those
+// in the table.
+void before_create(const CreateStmt* create) {
+  if (create->partbound == nullptr || list_length(create->inhRelations) != 1) return;
+  const Oid parent = RangeVarGetRelid(linitial_node(RangeVar, create->inhRelations), NoLock, true);
+  if (!OidIsValid(parent) || !may_change(parent)) return;
+  const Oid rest = get_default_partition_oid(parent);
+  if (!OidIsValid(rest)) return;
+  ListCell* cell;
+  foreach (cell, get_partition_ancestors(rest)) await_table(lfirst_oid(cell));
+  List* tables = find_all_inheritors(rest, NoLock, nullptr);
+  bool any = false;
+  foreach (cell, tables) any = any || attachments::find_write_back(lfirst_oid(cell)) != nullptr;
+  if (!any) return;
+  // As the command will, and in its order.
+  LockRelationOid(parent, ShareUpdateExclusiveLock);
+  foreach (cell, tables) {
+    LockRelationOid(lfirst_oid(cell), AccessExclusiveLock);
+    drain_locked(lfirst_oid(cell));
+  }
+}
+
 // A foreign key finds what it refers to in the table only, if the table's pending rows are not
 // read.
 void await_referenced(const RangeVar* name) {
@@ -259,6 +281,12 @@ void before(Node* statement) {
   switch (nodeTag(statement)) {
     case T_AlterTableStmt:
       before_alter(castNode(AlterTableStmt, statement));
+      break;
+    case T_CreateStmt:
+      before_create(castNode(CreateStmt, statement));
+      break;
+    case T_CreateForeignTableStmt:
+      before_create(&castNode(CreateForeignTableStmt, statement)->base);
       break;
     case T_TruncateStmt:
       foreach (cell, castNode(TruncateStmt, statement)->relations)
