@@ -96,6 +96,22 @@ INSERT INTO captured.t (id) VALUES (50);
 SELECT writecache.detach('captured.t');
 SELECT is((SELECT count(*) FROM captured.remote WHERE id = 50), 1::bigint, 'detached');
 
+-- Another server, or another user there: what is pending was meant for the one before.
+CREATE FUNCTION are_stored(statement text) RETURNS text LANGUAGE plpgsql AS $$ BEGIN
+  EXECUTE statement;
+  RETURN is((SELECT sum(rows_pending)::int FROM writecache.stat_write_back WHERE relation IN ('captured.t'::regclass, 'captured.parts'::regclass)), 0, statement);
+END $$;
+SELECT writecache.attach('captured.t', 'write_back', flush_interval => '1 day');
+INSERT INTO captured.t (id) VALUES (61);
+INSERT INTO captured.parts VALUES (108);
+SELECT are_stored($$ALTER SERVER loopback OPTIONS (ADD application_name 'other')$$);
+INSERT INTO captured.t (id) VALUES (62);
+SELECT are_stored($$ALTER USER MAPPING FOR CURRENT_USER SERVER loopback OPTIONS (ADD password 'other')$$);
+INSERT INTO captured.parts VALUES (109);
+SELECT are_stored($$DROP USER MAPPING FOR CURRENT_USER SERVER loopback$$);
+CREATE USER MAPPING FOR CURRENT_USER SERVER loopback OPTIONS (user 'postgres');
+SELECT is((SELECT count(*) FROM captured.remote WHERE id IN (61, 62)) + (SELECT count(*) FROM captured.far WHERE id IN (108, 109)), 4::bigint, 'all of them');
+
 -- A partition that goes with its server: what the parent took for it is at its place before.
 CREATE TABLE captured.parts_else PARTITION OF captured.parts DEFAULT;
 INSERT INTO captured.parts VALUES (110, 'far'), (310, 'else');

@@ -66,6 +66,20 @@ void await_named(const RangeVar* name) {
   if (OidIsValid(relation) && may_change(relation)) await_table(relation);
 }
 
+bool has_foreign(Oid table) {
+  const ListCell* cell;
+  foreach (cell, find_all_inheritors(table, NoLock, nullptr))
+    if (get_rel_relkind(lfirst_oid(cell)) == RELKIND_FOREIGN_TABLE) return true;
+  return false;
+}
+
+// What foreign tables stand for changes: what is pending was meant for what they stand for now.
+void await_foreign() {
+  const ListCell* cell;
+  foreach (cell, catalog::all_attached())
+    if (has_foreign(lfirst_oid(cell))) await_table(lfirst_oid(cell));
+}
+
 // A new partition: none of the default partition's rows may belong to it. PostgreSQL looks at those
 // in the table.
 void before_create(const CreateStmt* create) {
@@ -287,6 +301,12 @@ void before(Node* statement) {
       break;
     case T_CreateForeignTableStmt:
       before_create(&castNode(CreateForeignTableStmt, statement)->base);
+      break;
+    case T_AlterForeignServerStmt:
+    case T_AlterFdwStmt:
+    case T_AlterUserMappingStmt:
+    case T_DropUserMappingStmt:
+      await_foreign();
       break;
     case T_TruncateStmt:
       foreach (cell, castNode(TruncateStmt, statement)->relations)
