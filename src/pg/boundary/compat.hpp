@@ -124,6 +124,14 @@ inline MinimalTuple copy_minimal_tuple(HeapTuple tuple) {
 #endif
 }
 
+inline LocalTransactionId local_transaction() {
+#if PG_VERSION_NUM >= 170000
+  return MyProc->vxid.lxid;
+#else
+  return MyProc->lxid;
+#endif
+}
+
 // The first columns only; without defaults and constraints.
 inline TupleDesc first_columns(TupleDesc desc, int count) {
 #if PG_VERSION_NUM >= 180000

@@ -7,10 +7,13 @@
 #include "pg/row_cache/row_query.hpp"
 #include "pg/row_cache/store.hpp"
 #include "pg/server/settings.hpp"
+#include "pg/write_back/staging.hpp"
 
 extern "C" {
 #include "common/hashfn.h"
+#include "parser/parsetree.h"
 #include "storage/ipc.h"
+#include "storage/proc.h"
 }
 
 namespace pgwc::row_cache {
@@ -22,6 +25,8 @@ namespace {
 constexpr double kEarly = 0.8;
 constexpr int kTimesToWait = 2;
 constexpr std::size_t kFirstRoom = 8192;
+
+constinit LocalTransactionId wrote_elsewhere = InvalidLocalTransactionId;
 
 struct Request {
   const CachedKey& key;
@@ -123,8 +128,11 @@ void remember(const Request& request, bool found, Datum row, TimestampTz made_at
 
 bool compute_and_remember(const Request& request, Datum* row) {
   const std::uint64_t epoch = cache().epoch(request.place.space);
-  const TimestampTz made_at = GetCurrentTimestamp();
+  const TimestampTz now = GetCurrentTimestamp();
   const bool found = compute(request, row);
+  // Foreign servers show what they had when the transaction first asked them.
+  const TimestampTz made_at =
+      query_is_remote(request.key.relation) ? GetCurrentTransactionStartTimestamp() : now;
   remember(request, found, found ? *row : 0, made_at, epoch);
   return found;
 }
@@ -189,8 +197,20 @@ CacheKey place_of(const CachedKey& key, const KeyArguments& arguments, const Dat
 
 }  // namespace
 
+void note_writes() { wrote_elsewhere = compat::local_transaction(); }
+
+void note_writes(const PlannedStmt* statement) {
+  const ListCell* cell;
+  foreach (cell, statement->resultRelations) {
+    const char kind = rt_fetch(static_cast<Index>(lfirst_int(cell)), statement->rtable)->relkind;
+    if (kind == RELKIND_FOREIGN_TABLE || kind == RELKIND_PARTITIONED_TABLE) note_writes();
+  }
+}
+
+// A query that reads a table has this transaction's staged rows stored there first, and reads them.
 bool may_keep_computed() {
   return settings::read_cache && !IsolationUsesXactSnapshot() &&
+         wrote_elsewhere != compat::local_transaction() && !staging::any() &&
          !TransactionIdIsValid(GetTopTransactionIdIfAny()) && !IsInParallelMode();
 }
 

@@ -5,6 +5,10 @@
 
 #include "pg/row_cache/key_arguments.hpp"
 
+extern "C" {
+#include "nodes/plannodes.h"
+}
+
 namespace pgwc::row_cache {
 
 // The row with this key, a composite value in the current memory context, or false if there is
@@ -14,6 +18,11 @@ namespace pgwc::row_cache {
 // it themselves.
 bool get_computed(const CachedKey& key, const KeyArguments& arguments, const Datum* values,
                   Datum* row);
+
+// Notes that this transaction may have written where it needs no transaction id: to foreign tables.
+void note_writes();
+// The same if the statement writes to a foreign table, or to a table that may have such partitions.
+void note_writes(const PlannedStmt* statement);
 
 // Whether rows that this transaction computes are kept: it reads what others would read as well.
 bool may_keep_computed();

@@ -3,11 +3,13 @@
 #include "pg/boundary/compat.hpp"
 
 extern "C" {
+#include "catalog/pg_inherits.h"
 #include "catalog/pg_operator.h"
 #include "executor/spi.h"
 #include "lib/stringinfo.h"
 #include "utils/datum.h"
 #include "utils/hsearch.h"
+#include "utils/plancache.h"
 #include "utils/syscache.h"
 }
 
@@ -18,12 +20,39 @@ namespace {
 struct KeptPlan {
   Oid relation;  // hash key
   SPIPlanPtr plan;
+  bool remote;
   int count;
   AttrNumber attributes[INDEX_MAX_KEYS];
   Oid types[INDEX_MAX_KEYS];
 };
 
 HTAB* kept = nullptr;
+
+bool reads_foreign(Node* node, void* context) {
+  if (node == nullptr) return false;
+  if (!IsA(node, Query)) return compat::walk_expression(node, reads_foreign, context);
+  const ListCell* cell;
+  foreach (cell, castNode(Query, node)->rtable) {
+    const auto* entry = lfirst_node(RangeTblEntry, cell);
+    if (entry->rtekind != RTE_RELATION) continue;
+    if (entry->relkind == RELKIND_FOREIGN_TABLE) return true;
+    if (!entry->inh || !has_subclass(entry->relid)) continue;
+    const ListCell* child;
+    foreach (child, find_all_inheritors(entry->relid, AccessShareLock, nullptr))
+      if (get_rel_relkind(lfirst_oid(child)) == RELKIND_FOREIGN_TABLE) return true;
+  }
+  return compat::walk_query(castNode(Query, node), reads_foreign, context);
+}
+
+bool is_remote(SPIPlanPtr plan) {
+  const ListCell* cell;
+  foreach (cell, SPI_plan_get_plan_sources(plan))
+    if (reads_foreign(reinterpret_cast<Node*>(
+                          linitial(static_cast<CachedPlanSource*>(lfirst(cell))->query_list)),
+                      nullptr))
+      return true;
+  return false;
+}
 
 void append_operator(StringInfo query, Oid op) {
   HeapTuple tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(op));
@@ -74,6 +103,7 @@ SPIPlanPtr plan_for(const CachedKey& key, Oid* types) {
   entry = static_cast<KeptPlan*>(hash_search(kept, &key.relation, HASH_ENTER, &found));
   if (found) SPI_freeplan(entry->plan);
   entry->plan = plan;
+  entry->remote = is_remote(plan);
   entry->count = key.count;
   for (int i = 0; i < key.count; ++i) {
     entry->attributes[i] = key.columns[i].attribute;
@@ -111,6 +141,12 @@ bool query_row(const CachedKey& key, const KeyArguments& arguments, const Datum*
   }
   SPI_finish();
   return !is_null;
+}
+
+bool query_is_remote(Oid relation) {
+  const auto* entry =
+      static_cast<const KeptPlan*>(hash_search(kept, &relation, HASH_FIND, nullptr));
+  return entry != nullptr && entry->remote;
 }
 
 }  // namespace pgwc::row_cache

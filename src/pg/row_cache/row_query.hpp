@@ -11,5 +11,7 @@ namespace pgwc::row_cache {
 // value in the current memory context.
 bool query_row(const CachedKey& key, const KeyArguments& arguments, const Datum* values,
                Datum* row);
+// Whether that query, which has been run, reads foreign tables.
+bool query_is_remote(Oid relation);
 
 }  // namespace pgwc::row_cache

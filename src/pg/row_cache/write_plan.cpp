@@ -3,6 +3,7 @@
 #include "pg/boundary/compat.hpp"
 #include "pg/boundary/custom_scan.hpp"
 #include "pg/row_cache/cache_key.hpp"
+#include "pg/row_cache/computed.hpp"
 #include "pg/row_cache/store.hpp"
 #include "pg/row_cache/written.hpp"
 
@@ -186,6 +187,7 @@ void start_without_node(QueryDesc* query, int flags, Plan* alone) {
 }
 
 void start(QueryDesc* query, int flags) {
+  if (query->plannedstmt->resultRelations != NIL) note_writes(query->plannedstmt);
   Plan* alone = without_node(query, flags);
   if (alone == nullptr)
     pass_on(query, flags);

@@ -2,6 +2,7 @@
 
 #include "pg/boundary/compat.hpp"
 #include "pg/live_read/copy_out.hpp"
+#include "pg/row_cache/computed.hpp"
 #include "pg/server/settle.hpp"
 #include "pg/server/shmem.hpp"
 #include "pg/server/workers.hpp"
@@ -132,6 +133,9 @@ void process(PlannedStmt* planned, const char* query, bool read_only_tree,
   Node* statement = planned->utilityStmt;
   if (buffer_ready() && IsUnderPostmaster) {
     if (IsTransactionState()) attachments::catch_up();
+    if (IsA(statement, TruncateStmt) ||
+        (IsA(statement, CopyStmt) && castNode(CopyStmt, statement)->is_from))
+      row_cache::note_writes();
     if (IsA(statement, CopyStmt)) {
       // PostgreSQL's own checks for a COPY in a read-only or parallel context come with its own
       // path.
