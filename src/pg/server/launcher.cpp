@@ -266,6 +266,7 @@ using namespace pgwc::workers;
 void pgwc_launcher_main(Datum) {
   pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
   pqsignal(SIGHUP, SignalHandlerForConfigReload);
+  ConfigReloadPending = true;  // a reload since the fork may have met the time when it is ignored
   BackgroundWorkerUnblockSignals();
   if (!buffer_ready()) return;
   ensure_settled();

@@ -204,6 +204,7 @@ void pgwc_worker_main(Datum argument) {
   // SIGTERM is a request: what was acknowledged is still to be stored.
   pqsignal(SIGTERM, note_shutdown);
   pqsignal(SIGHUP, SignalHandlerForConfigReload);
+  ConfigReloadPending = true;  // a reload since the fork may have met the time when it is ignored
   BackgroundWorkerUnblockSignals();
   const Oid database = DatumGetObjectId(argument);
   if (!buffer_ready() || !enter(database)) proc_exit(0);
