@@ -123,8 +123,7 @@ TEST(RowCacheSpaces, AnEmptySpacesSlotIsTakenOver) {
 
 TEST(RowCacheSpaces, ADroppedSpacesSlotIsFree) {
   CacheRig rig(kSmall, 4);
-  for (int round = 0; round < 50; ++round) {
-    const auto first = static_cast<std::uint64_t>(1 + round * 4);
+  for (std::uint64_t first = 1; first <= 200; first += 4) {
     for (std::uint64_t space = first; space < first + 4; ++space) {
       ASSERT_EQ(rig.put({space, 1}, space), Put::kStored);
       ASSERT_TRUE(rig.has({space, 1}, space));

@@ -177,7 +177,7 @@ const Claim* find_older(const CacheKey& key, Claim* older) {
 
 void prepare(Source* source, const Note& note, std::size_t* bytes) {
   HeapTupleData row;
-  Claim claim;
+  Claim claim{};
   if (!read(source, note, &row, &claim)) return;
   take_snapshot_for(&row);
   TupleDesc desc = RelationGetDescr(source->relation);
